@@ -1,0 +1,39 @@
+"""Mistakes in what a user gave us, told in one line instead of a traceback."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+__all__ = ["InputError", "find_input_error", "report_input_errors"]
+
+
+class InputError(ValueError):
+    """Bad input: the message names the file or setting that is wrong and what to do about it, in one line."""
+
+
+def find_input_error(error: BaseException | None) -> InputError | None:
+    """Return the `InputError` that caused ``error``, or None; looks through chained exceptions."""
+    while error is not None:
+        if isinstance(error, InputError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def report_input_errors() -> None:
+    """Make an uncaught `InputError` end the process with one line on stderr and exit status 1.
+
+    MONAI wraps what a config component raises in a `RuntimeError` with a long trace; a user who mistyped a
+    path needs the path. Any other exception keeps its full traceback.
+    """
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        cause = find_input_error(error)
+        if cause is None:
+            previous(kind, error, trace)
+        else:
+            sys.stderr.write(f"error: {cause}\n")
+
+    sys.excepthook = hook
