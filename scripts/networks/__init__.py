@@ -1,0 +1,25 @@
+"""Encoders, the heads that pretraining puts on them, and the loading of their weights."""
+
+from __future__ import annotations
+
+from scripts.networks.encoder import Encoder
+from scripts.networks.freezing import freeze
+from scripts.networks.heads import Projector, Reconstructor
+from scripts.networks.pooling import POOLINGS, Pooling
+from scripts.networks.pretrain import PretrainNet
+from scripts.networks.vit import ViTEncoder
+from scripts.networks.weights import LoadReport, load_encoder, read_encoder_state
+
+__all__ = [
+    "POOLINGS",
+    "Encoder",
+    "LoadReport",
+    "Pooling",
+    "PretrainNet",
+    "Projector",
+    "Reconstructor",
+    "ViTEncoder",
+    "freeze",
+    "load_encoder",
+    "read_encoder_state",
+]

@@ -1,0 +1,83 @@
+"""Putting the ranks' shares of a batch together, differentiably."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from scripts.errors import InputError
+
+__all__ = ["gather_views", "gather_with_gradient", "mean_over_ranks"]
+
+
+def gather_with_gradient(x: Tensor) -> Tensor:
+    """Return the rows of all ranks in rank order, (world * N, D) from (N, D); ``x`` itself in one process.
+
+    Every rank must bring the same N. The backward pass sums the gradients of all ranks' losses, so that after
+    DDP's averaging the parameters get the gradient of one process holding the global batch.
+    """
+    if _world_size() == 1:
+        return x
+    gathered: Tensor = _AllGather.apply(x)
+    return gathered
+
+
+def gather_views(z: Tensor, n_views: int) -> Tensor:
+    """Return view-major rows of all ranks as (V, B, D), with B the number of anatomies of the global batch.
+
+    Args:
+        z: (V * b, D) on each rank; row v * b + a is view v of the rank's anatomy a, which becomes anatomy
+            rank * b + a of the global batch.
+        n_views: V.
+
+    Raises:
+        InputError: the rows do not divide into ``n_views`` views, or the global batch holds one anatomy only.
+    """
+    if z.ndim != 2 or len(z) == 0 or len(z) % n_views:
+        raise InputError(
+            f"n_views: embeddings of shape {tuple(z.shape)} do not divide into {n_views} views of "
+            "each anatomy; give loss and views the same n_views"
+        )
+    rows = gather_with_gradient(z).reshape(-1, n_views, len(z) // n_views, z.shape[1])
+    views = rows.transpose(0, 1).flatten(1, 2)
+    if views.shape[1] < 2:
+        raise InputError(
+            "batch_size: the global batch holds one anatomy, nothing to tell it from; set 2 or more"
+        )
+    return views
+
+
+def mean_over_ranks(x: Tensor) -> Tensor:
+    """Return the mean of a scalar over all ranks; its gradient is that of the local value.
+
+    DDP averages the gradients, so the parameters get the gradient of the mean.
+    """
+    if _world_size() == 1:
+        return x
+    mean = x.detach().clone()
+    dist.all_reduce(mean)
+    return x + (mean / dist.get_world_size() - x.detach())
+
+
+def _world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+class _AllGather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004
+        x = x.contiguous()
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x)
+        return torch.cat(parts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]

@@ -1,0 +1,67 @@
+"""The network that pretraining trains: encoder and its two heads."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from scripts.errors import InputError
+from scripts.networks.encoder import Encoder
+from scripts.networks.heads import Projector, Reconstructor
+from scripts.networks.vit import ViTEncoder
+
+__all__ = ["PretrainNet"]
+
+
+class PretrainNet(nn.Module):
+    """An encoder with a contrastive and a reconstruction branch (section 3.1 of the paper).
+
+    Its state dict has the keys ``encoder.*``, ``projector.*`` (pooling included) and ``reconstructor.*``.
+
+    Args:
+        encoder: `Encoder` or `ViTEncoder`.
+        projector: maps its features to the embedding.
+        reconstructor: maps its bottleneck to the clean image.
+
+    Raises:
+        InputError: encoder and reconstructor do not change the size by the same factor.
+    """
+
+    def __init__(
+        self, encoder: Encoder | ViTEncoder, projector: Projector, reconstructor: Reconstructor
+    ) -> None:
+        super().__init__()
+        if encoder.stride != reconstructor.factor:
+            raise InputError(
+                f"reconstructor: enlarges {reconstructor.factor} times, the encoder shrinks "
+                f"{encoder.stride} times; give it as many features as the encoder has halvings"
+            )
+        self.encoder = encoder
+        self.projector = projector
+        self.reconstructor = reconstructor
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the embeddings and the reconstructed images of a batch of views.
+
+        Args:
+            x: images (N, 1, I, J, K); I, J and K multiples of the encoder's stride, at least twice it.
+
+        Returns:
+            ``embedding`` (N, D) and ``reconstruction`` (N, 1, I, J, K).
+
+        Raises:
+            InputError: the size of the images does not fit the encoder.
+        """
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            self._check(x)
+        levels = list(self.encoder.levels(x)) if self.projector.needs_levels else [self.encoder(x)]
+        return {"embedding": self.projector(levels), "reconstruction": self.reconstructor(levels[-1])}
+
+    @torch.jit.unused
+    def _check(self, x: Tensor) -> None:
+        stride = self.encoder.stride
+        if any(size % stride or size < 2 * stride for size in x.shape[2:]):
+            raise InputError(
+                f"patch of {'x'.join(map(str, x.shape[2:]))} voxels: every side must be a multiple of "
+                f"{stride} and at least {2 * stride}; set the patch size to 96 or another such number"
+            )
