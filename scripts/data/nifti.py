@@ -1,0 +1,116 @@
+"""Reading NIfTI volumes so that whatever is wrong with a file is told in one line that names it."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from scripts.errors import InputError
+
+__all__ = ["NiftiHeader", "check_same_grid", "read_header", "read_volume"]
+
+_UNREADABLE = (OSError, EOFError, zlib.error, ImageFileError, HeaderDataError, ValueError)
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """Where and how large a volume is: path, shape in voxels, voxel-to-world matrix (4, 4) in mm."""
+
+    path: Path
+    shape: tuple[int, ...]
+    affine: np.ndarray
+
+
+def read_header(path: str | Path) -> NiftiHeader:
+    """Return the header of a 3D NIfTI file, without reading its voxels.
+
+    Raises:
+        InputError: if the file is missing, unreadable, cut off (uncompressed files only: a cut in a .nii.gz
+            shows when its voxels are read), not 3D, or placed by a singular affine.
+    """
+    path = Path(path)
+    image = _open(path)
+    shape = tuple(int(n) for n in image.shape)
+    if len(shape) != 3 or min(shape) < 1:
+        raise InputError(f"{path} is {len(shape)}D with shape {shape}: give one 3D volume")
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise InputError(f"{path} has a singular affine: write its sform or qform anew")
+    if path.suffix == ".nii":
+        expected = int(image.dataobj.offset) + int(np.prod(shape)) * int(image.get_data_dtype().itemsize)
+        if path.stat().st_size < expected:
+            raise InputError(f"{path} is cut off ({path.stat().st_size} of {expected} bytes): copy it again")
+    return NiftiHeader(path, shape, affine)
+
+
+def read_volume(
+    path: str | Path, *, nan: Literal["error", "zero"] = "error"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voxels (I, J, K) of a 3D NIfTI file as float32 in RAS+ order, and their affine (4, 4) [mm].
+
+    Args:
+        path: a .nii or .nii.gz file, in any orientation: axes are permuted and flipped, never resampled.
+        nan: what to do with voxels that are NaN or infinite: ``"error"``, or ``"zero"`` to set them to 0.
+
+    Raises:
+        InputError: as `read_header`; if the voxels cannot be read in full; if some are NaN or infinite.
+    """
+    header = read_header(path)
+    path = header.path
+    try:
+        image = nib.as_closest_canonical(_open(path))
+        with np.errstate(over="ignore", invalid="ignore"):
+            volume = np.array(image.dataobj, dtype=np.float32)
+    except _UNREADABLE as error:
+        raise InputError(f"{path} is cut off or damaged ({_short(error)}): copy it again") from error
+    bad = ~np.isfinite(volume)
+    n_bad = int(bad.sum())
+    if n_bad and nan == "error":
+        raise InputError(f'{path} holds {n_bad} NaN or infinite voxels: mend it, or set nan="zero"')
+    if n_bad:
+        volume[bad] = 0
+    return volume, np.asarray(image.affine, dtype=np.float64)
+
+
+def check_same_grid(first: NiftiHeader, other: NiftiHeader) -> None:
+    """Make sure that two volumes have one shape and one place, to a tenth of the smallest voxel side.
+
+    Raises:
+        InputError: naming both files and what differs.
+    """
+    if first.shape != other.shape:
+        raise InputError(
+            f"{other.path} has shape {other.shape}, but {first.path.name} has {first.shape}: "
+            "bring the maps of one subject to one grid"
+        )
+    ends = np.array([(i, j, k, 1) for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
+    ends[:, :3] *= np.array(first.shape) - 1
+    shift = float(np.linalg.norm(ends @ (first.affine - other.affine).T, axis=1).max())
+    if shift > 0.1 * float(np.linalg.norm(first.affine[:3, :3], axis=0).min()):
+        raise InputError(
+            f"{other.path} has another affine than {first.path.name} (corners up to {shift:.3g} mm apart): "
+            "register or reslice the maps of one subject to one grid"
+        )
+
+
+def _open(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: correct the path or restore the file")
+    try:
+        return nib.load(path)
+    except _UNREADABLE as error:
+        raise InputError(
+            f"{path} cannot be read as NIfTI ({_short(error)}): copy or export it again"
+        ) from error
+
+
+def _short(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__

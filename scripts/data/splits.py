@@ -1,0 +1,133 @@
+"""Splits by subject: made once from the sorted names, written with a hash that is verified on reading."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import InputError
+
+__all__ = ["PARTS", "read_split", "select", "split_subjects", "write_split"]
+
+PARTS = ("training", "validation", "test")
+
+logger = logging.getLogger(__name__)
+
+
+def split_subjects(names: Iterable[str], fractions: Sequence[float] = (0.7, 0.1)) -> dict[str, Any]:
+    """Return the split of the sorted subjects: the first 70 % training, the next 10 % validation, rest test.
+
+    Each count is ``int(n * fraction)``, as published; from three subjects on every part has one at least, two
+    are training and test, one is training. A name given twice (two sessions) counts once, so that no subject
+    can be on both sides.
+
+    Args:
+        names: names of subjects, in any order.
+        fractions: of training and of validation, both positive, together below 1.
+
+    Returns:
+        ``{"training": [...], "validation": [...], "test": [...], "sha256": hash of the three lists}``.
+
+    Raises:
+        InputError: if there is no subject or the fractions leave nothing for the test.
+    """
+    ordered = sorted(set(names))
+    if not ordered:
+        raise InputError("no subjects to split: check dataset_dir")
+    if len(fractions) != 2 or min(fractions) <= 0 or sum(fractions) >= 1:
+        raise InputError(
+            f"fractions={tuple(fractions)}: give two positive numbers that add up to less than 1"
+        )
+    n = len(ordered)
+    n_training = max(1, min(int(n * fractions[0]), n - 2))
+    n_validation = min(max(1, int(n * fractions[1])), n - n_training - 1) if n > 2 else 0
+    ends = (n_training, n_training + n_validation, n)
+    starts = (0, *ends)
+    parts = {part: ordered[start:end] for part, start, end in zip(PARTS, starts, ends, strict=False)}
+    return {**parts, "sha256": _hash(parts)}
+
+
+def select(
+    data: Sequence[dict[str, Any]],
+    split: str,
+    *,
+    splits: Mapping[str, Any] | str | Path | None = None,
+    fractions: Sequence[float] = (0.7, 0.1),
+) -> list[dict[str, Any]]:
+    """Return the entries of ``data`` whose ``"subject"`` is in one part of a split, in their order.
+
+    Args:
+        data: entries with a ``"subject"``; several entries (sessions) of one subject stay together.
+        split: ``training``, ``validation`` or ``test``.
+        splits: a split, or the JSON file of one; None makes it from the subjects of ``data``.
+        fractions: of training and validation, where the split is made here.
+
+    Raises:
+        InputError: if ``split`` is unknown, the part is empty, or it names subjects that ``data`` lacks.
+    """
+    if split not in PARTS:
+        raise InputError(f"split={split!r} is unknown: choose from {', '.join(PARTS)}")
+    present = {str(entry["subject"]) for entry in data}
+    if splits is None:
+        splits = split_subjects(present, fractions)
+    elif not isinstance(splits, Mapping):
+        splits = read_split(splits)
+    wanted = set(splits[split])
+    absent = sorted(wanted - present)
+    if absent:
+        raise InputError(
+            f"the data lacks {len(absent)} of the {len(wanted)} {split} subjects, first {absent[0]}: "
+            "add them, or write a new split"
+        )
+    unknown = present.difference(*(splits[part] for part in PARTS))
+    if unknown:
+        logger.warning("%d subjects stand in no part of the split, first %s", len(unknown), min(unknown))
+    chosen = [dict(entry) for entry in data if entry["subject"] in wanted]
+    if not chosen:
+        raise InputError(f"no {split} subjects among {len(present)}: three subjects fill every part")
+    return chosen
+
+
+def write_split(split: Mapping[str, Any], path: str | Path) -> Path:
+    """Write a split as JSON, in one move so that no reader finds half a file, and return its path."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(dict(split), indent=4) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def read_split(path: str | Path) -> dict[str, Any]:
+    """Return a split that `write_split` wrote.
+
+    Raises:
+        InputError: if the file is missing, is no split, was changed, or has one subject in two parts.
+    """
+    path = Path(path)
+    try:
+        split = json.loads(path.read_text(encoding="utf-8"))
+        parts = {part: [str(name) for name in split[part]] for part in PARTS}
+        written = split["sha256"]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give the JSON of a split") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is no split with {', '.join(PARTS)} and sha256: write it anew") from error
+    names = [name for part in PARTS for name in parts[part]]
+    if len(names) != len(set(names)):
+        raise InputError(f"{path} has a subject in two parts: write the split anew")
+    if _hash(parts) != written:
+        raise InputError(
+            f"{path} was changed after it was written (sha256 differs): restore or write it anew"
+        )
+    return {**parts, "sha256": written}
+
+
+def _hash(parts: Mapping[str, list[str]]) -> str:
+    content = json.dumps({part: parts[part] for part in PARTS}, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
