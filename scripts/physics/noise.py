@@ -1,0 +1,39 @@
+"""Noise of magnitude images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["rician"]
+
+
+def rician(
+    signal: Tensor,
+    sigma: float | Tensor,
+    *,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Return the magnitude of ``signal`` with Gaussian noise in both channels of the receiver.
+
+    sqrt((S + sigma e_r)^2 + (sigma e_i)^2), where e_r and e_i are standard normal.
+
+    Args:
+        signal: S, any shape.
+        sigma: standard deviation of the noise in one channel, in the unit of ``signal``; broadcasts with it.
+        noise: (2, *signal.shape), e_r and e_i; drawn if None.
+        generator: where the randomness comes from if ``noise`` is None; None is torch's global generator.
+
+    Returns:
+        The noisy magnitude, of the shape of ``signal``.
+
+    References:
+        Gudbjartsson and Patz 1995, doi:10.1002/mrm.1910340618.
+    """
+    if noise is None:
+        device = signal.device if generator is None else generator.device
+        noise = torch.randn((2, *signal.shape), generator=generator, device=device).to(signal)
+    sigma = torch.as_tensor(sigma, dtype=signal.dtype, device=signal.device)
+    real = torch.addcmul(signal, sigma, noise[0])
+    return torch.hypot(real, sigma * noise[1])

@@ -1,0 +1,202 @@
+"""Images of tissue maps under acquisition protocols, a whole batch of mixed sequences at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from scripts.errors import InputError
+from scripts.physics.protocols import Protocol
+from scripts.physics.rage import mp2rage, mprage, mprage_closed_form
+from scripts.physics.signals import flair, fse, gre
+
+__all__ = ["R2Source", "simulate"]
+
+R2Source: TypeAlias = Literal["r2star", "r2", "scaled"]
+
+_R2_SHARE = 0.7
+"""R2 / R2* in brain tissue at 3 T, for maps without R2."""
+
+_CACHED = 1 << 16
+"""Voxels a slab on the CPU: its intermediate results stay in the cache."""
+
+
+def simulate(
+    maps: Tensor,
+    protocols: Sequence[Protocol],
+    *,
+    r2: Tensor | None = None,
+    r2_from: R2Source = "r2star",
+    receive: Tensor | None = None,
+    transmit: Tensor | None = None,
+    rows: Sequence[int] | None = None,
+) -> Tensor:
+    """Return the image of each sample of ``maps`` under its own protocol; one batch may mix sequences.
+
+    Args:
+        maps: (B, 4, I, J, K), PD [p.u.], R1 [1/s], R2* [1/s], MTsat [p.u.], 0 outside the brain.
+        protocols: B protocols, or as many as ``rows`` names.
+        r2: (B, 1, I, J, K), R2 [1/s].
+        r2_from: what decays the spin echoes (FSE and FLAIR): "r2star", R2* in place of R2, as the paper does;
+            "r2", the map ``r2``; "scaled", 0.7 R2*.
+        receive: receive field of each image, broadcasts to the result.
+        transmit: transmit field of each image, scales its flip angles, broadcasts to the result.
+        rows: the sample of ``maps`` that each protocol images, so that several views of one anatomy need no
+            copies of it; None is one protocol a sample.
+
+    Returns:
+        (B, 1, I, J, K) or (len(rows), 1, I, J, K) noise-free magnitude images.
+
+    Raises:
+        InputError: if shapes or counts do not fit, or R2 is asked for and not given.
+    """
+    rows = range(len(maps)) if rows is None else rows
+    _check(maps, protocols, rows, r2, r2_from)
+    shape = (len(protocols), 1, *maps.shape[2:])
+    receive, transmit = (None if f is None else f.to(maps).expand(shape) for f in (receive, transmit))
+    inputs = _Inputs(maps, r2, r2_from, receive, transmit)
+    out = maps.new_empty(shape)
+    for kind, members in _groups(protocols).items():
+        settings = _settings([protocols[i] for i in members], maps)
+        images = torch.tensor(members, device=maps.device)
+        anatomies = torch.tensor([rows[i] for i in members], device=maps.device)
+        for slab in _slabs(inputs, len(members)):
+            out[images, 0, slab] = _MODELS[kind](_Slab(inputs, anatomies, images, slab), settings)
+    return out
+
+
+class _Inputs(NamedTuple):
+    maps: Tensor
+    r2: Tensor | None
+    r2_from: R2Source
+    receive: Tensor | None
+    transmit: Tensor | None
+
+
+class _Slab(NamedTuple):
+    """What the samples of one kind of sequence hold in some planes of the first spatial axis: (b, i, J, K)."""
+
+    inputs: _Inputs
+    anatomies: Tensor
+    images: Tensor
+    planes: slice
+
+    def tissue(self, channel: int) -> Tensor:
+        return self.inputs.maps[self.anatomies, channel, self.planes]
+
+    @property
+    def pd_r1(self) -> tuple[Tensor, Tensor]:
+        return self.tissue(0), self.tissue(1)
+
+    @property
+    def r2star(self) -> Tensor:
+        return self.tissue(2)
+
+    @property
+    def r2(self) -> Tensor:
+        if self.inputs.r2_from == "r2" and self.inputs.r2 is not None:
+            return self.inputs.r2[self.anatomies, 0, self.planes]
+        return self.r2star if self.inputs.r2_from == "r2star" else _R2_SHARE * self.r2star
+
+    @property
+    def receive(self) -> Tensor | None:
+        return None if self.inputs.receive is None else self.inputs.receive[self.images, 0, self.planes]
+
+    @property
+    def transmit(self) -> Tensor | None:
+        return None if self.inputs.transmit is None else self.inputs.transmit[self.images, 0, self.planes]
+
+
+_Settings: TypeAlias = dict[str, Tensor]
+
+
+def _fse(slab: _Slab, p: _Settings) -> Tensor:
+    return fse(*slab.pd_r1, slab.r2, te=p["te"], tr=p["tr"], receive=slab.receive)
+
+
+def _flair(slab: _Slab, p: _Settings) -> Tensor:
+    return flair(*slab.pd_r1, slab.r2, te=p["te"], tr=p["tr"], ti=p["ti"], receive=slab.receive)
+
+
+def _gre(slab: _Slab, p: _Settings) -> Tensor:
+    return gre(*slab.pd_r1, slab.r2star, None, **p, receive=slab.receive, transmit=slab.transmit)
+
+
+def _gre_mt(slab: _Slab, p: _Settings) -> Tensor:
+    return gre(*slab.pd_r1, slab.r2star, slab.tissue(3), **p, receive=slab.receive, transmit=slab.transmit)
+
+
+def _mprage(slab: _Slab, p: _Settings) -> Tensor:
+    settings = {name: value for name, value in p.items() if name != "closed_form"}
+    return mprage(*slab.pd_r1, slab.r2star, **settings, receive=slab.receive, transmit=slab.transmit)
+
+
+def _mprage_closed_form(slab: _Slab, p: _Settings) -> Tensor:
+    delay = p["tr"] - p["ti"] - p["n"] * p["tx"] / 2
+    settings = {name: p[name] for name in ("tr", "tx", "flip_angle", "n")}
+    return mprage_closed_form(*slab.pd_r1, td=delay, **settings, receive=slab.receive, transmit=slab.transmit)
+
+
+def _mp2rage(slab: _Slab, p: _Settings) -> Tensor:
+    angles = (p["flip_angle1"], p["flip_angle2"])
+    settings = {name: value for name, value in p.items() if not name.startswith("flip_angle")}
+    return mp2rage(*slab.pd_r1, slab.r2star, flip_angles=angles, **settings, transmit=slab.transmit)
+
+
+_MODELS: dict[str, Callable[[_Slab, _Settings], Tensor]] = {
+    "fse": _fse,
+    "gre": _gre,
+    "gre_mt": _gre_mt,
+    "flair": _flair,
+    "mprage": _mprage,
+    "mprage_closed_form": _mprage_closed_form,
+    "mp2rage": _mp2rage,
+}
+
+
+def _groups(protocols: Sequence[Protocol]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for index, protocol in enumerate(protocols):
+        closed = protocol.parameters.get("closed_form", 0)
+        groups.setdefault(protocol.sequence + ("_closed_form" if closed else ""), []).append(index)
+    return groups
+
+
+def _settings(protocols: Sequence[Protocol], like: Tensor) -> _Settings:
+    """Each parameter as a (b, 1, 1, 1) tensor; one transfer to the device for all."""
+    names = list(protocols[0].parameters)
+    table = torch.tensor([[p.parameters[name] for p in protocols] for name in names], dtype=torch.float64)
+    values = table.to(like.dtype).to(like.device)[..., None, None, None]
+    return dict(zip(names, values, strict=True))
+
+
+def _slabs(inputs: _Inputs, samples: int) -> Iterator[slice]:
+    """Slices of the first spatial axis; a single one where slabs gain nothing: on a GPU, with gradients."""
+    maps = inputs.maps
+    planes, voxels = maps.shape[2], max(1, samples * maps.shape[3] * maps.shape[4])
+    tensors = [value for value in inputs if isinstance(value, Tensor)]
+    whole = maps.is_cuda or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+    step = max(1, planes if whole else _CACHED // voxels)
+    return (slice(start, start + step) for start in range(0, planes, step))
+
+
+def _check(
+    maps: Tensor, protocols: Sequence[Protocol], rows: Sequence[int], r2: Tensor | None, r2_from: str
+) -> None:
+    if maps.ndim != 5 or maps.shape[1] != 4 or not maps.is_floating_point():
+        raise InputError(
+            f"simulate: maps are {maps.dtype} of shape {tuple(maps.shape)}; give floats of (B, 4, I, J, K)"
+        )
+    if len(protocols) != len(rows):
+        raise InputError(f"simulate: {len(protocols)} protocols for {len(rows)} samples; give one each")
+    if any(not 0 <= row < len(maps) for row in rows):
+        raise InputError(f"simulate: rows {list(rows)} go beyond the {len(maps)} samples of maps")
+    if r2_from not in ("r2star", "r2", "scaled"):
+        raise InputError(f"simulate: unknown r2_from {r2_from!r}; there are r2star, r2, scaled")
+    expected = (len(maps), 1, *maps.shape[2:])
+    if r2_from == "r2" and (r2 is None or tuple(r2.shape) != expected):
+        given = "none is given" if r2 is None else f"it has shape {tuple(r2.shape)}"
+        raise InputError(f"simulate: r2_from 'r2' needs an R2 map of shape {expected}, {given}")
