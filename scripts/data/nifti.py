@@ -65,18 +65,21 @@ def read_volume(
     header = read_header(path)
     path = header.path
     try:
-        image = nib.as_closest_canonical(_open(path))
         with np.errstate(over="ignore", invalid="ignore"):
-            volume = np.array(image.dataobj, dtype=np.float32)
+            stored = _open(path).get_fdata(dtype=np.float32, caching="unchanged")
     except _UNREADABLE as error:
         raise InputError(f"{path} is cut off or damaged ({_short(error)}): copy it again") from error
+    # turned here and not by nibabel's as_closest_canonical, which goes through float64
+    turn = nib.io_orientation(header.affine)
+    volume = np.array(nib.apply_orientation(stored, turn), dtype=np.float32, order="C")
+    affine = header.affine @ nib.orientations.inv_ornt_aff(turn, header.shape)
     bad = ~np.isfinite(volume)
     n_bad = int(bad.sum())
     if n_bad and nan == "error":
         raise InputError(f'{path} holds {n_bad} NaN or infinite voxels: mend it, or set nan="zero"')
     if n_bad:
         volume[bad] = 0
-    return volume, np.asarray(image.affine, dtype=np.float64)
+    return volume, np.asarray(affine, dtype=np.float64)
 
 
 def check_same_grid(first: NiftiHeader, other: NiftiHeader) -> None:
