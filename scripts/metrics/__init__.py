@@ -1,0 +1,1 @@
+"""Measures of what an encoder has learned."""

@@ -1,0 +1,183 @@
+"""Sequence invariance of features, measured in several ways and gathered in one tidy table.
+
+The measures themselves are re-exported here: cross-sequence retrieval, alignment and uniformity, and linear
+probes for the sequence and for the tissue mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scripts.errors import InputError
+from scripts.metrics.arrays import Array, feature_array, to_array
+from scripts.metrics.bootstrap import bootstrap_interval, bootstrap_weights, group_sums, percentile_interval
+from scripts.metrics.cells import Cells, corresponding_cells
+from scripts.metrics.probes import (
+    TissuePrediction,
+    balanced_accuracy,
+    predict_tissue,
+    sequence_probe,
+    sequence_probe_hits,
+    tissue_probe,
+)
+from scripts.metrics.retrieval import retrieval_hits, retrieval_matrix, retrieval_top1
+from scripts.metrics.sphere import (
+    alignment,
+    alignment_by_anatomy,
+    alignment_by_chance,
+    potentials,
+    uniformity,
+)
+from scripts.metrics.tissue import brain_share, tissue_fractions
+
+__all__ = [
+    "COLUMNS",
+    "Cells",
+    "alignment",
+    "bootstrap_interval",
+    "brain_share",
+    "corresponding_cells",
+    "invariance_table",
+    "retrieval_matrix",
+    "retrieval_top1",
+    "sequence_probe",
+    "tissue_fractions",
+    "tissue_probe",
+    "uniformity",
+]
+
+COLUMNS = ("metric", "level", "value", "low", "high", "chance", "better", "n")
+
+Row = tuple[str, float, tuple[float, float], float, str]
+
+
+def invariance_table(
+    pooled: Array,
+    dense: Cells | None = None,
+    *,
+    subjects: Sequence[str],
+    sequences: Sequence[str],
+    tissue: Array | None = None,
+    centre: bool = False,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return all measures of invariance, on pooled features and on dense ones, with 95 % intervals.
+
+    The intervals come from resampling subjects with the galleries and the fitted probes held fixed.
+    ``chance`` is what features without information score: 1 / A for retrieval, the distance of randomly
+    paired anatomies for alignment, 0 (collapse) for uniformity, 1 / S for the sequence probe, 1 / tissues
+    for the tissue probe and 0 for its R^2.
+
+    Args:
+        pooled: (A, S, D), one vector per anatomy and sequence.
+        dense: cells from `corresponding_cells`; retrieval then looks for the same cell among all cells.
+        subjects: (A,) subject of each anatomy.
+        sequences: (S,) names.
+        tissue: (A, T) tissue fractions of each anatomy (patch); adds the tissue probe to the pooled level.
+        centre: centre features per sequence before retrieval.
+        resamples: bootstrap draws.
+        seed: of the draws.
+
+    Returns:
+        A table with the columns metric, level ("pooled", "dense"), value, low, high, chance, better
+        ("higher", "lower") and n (anatomies or cells).
+
+    Raises:
+        InputError: shapes that do not fit, features that are not finite, or too few subjects or sequences.
+    """
+    mix = None if tissue is None else to_array(tissue)
+    levels = {"pooled": Cells(feature_array(pooled), np.asarray(subjects), mix)}
+    if dense is not None:
+        levels["dense"] = dense
+    rows = []
+    for level, cells in levels.items():
+        n, s, _ = cells.features.shape
+        if len(cells.subjects) != n or len(sequences) != s:
+            msg = f"{level} features of shape {cells.features.shape} need {n} subjects and {s} sequence names"
+            raise InputError(f"{msg}, got {len(cells.subjects)} and {len(sequences)}")
+        measured = [*_measures(cells, centre, resamples, seed), *_probes(cells, resamples, seed)]
+        rows += [
+            (name, level, value, *interval, chance, better, n)
+            for name, value, interval, chance, better in measured
+        ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _measures(cells: Cells, centre: bool, resamples: int, seed: int) -> Iterator[Row]:
+    """Yield the rows that need no training: retrieval, alignment and uniformity."""
+    features, subjects = cells.features, cells.subjects
+
+    def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+        return bootstrap_interval(values, subjects, resamples=resamples, seed=seed)
+
+    hits = np.nanmean(retrieval_hits(features, centre=centre), axis=(1, 2))
+    yield "retrieval_top1", float(hits.mean()), interval(hits), 1 / len(features), "higher"
+    distance, chance = alignment_by_anatomy(features), alignment_by_chance(features)
+    yield "alignment", float(distance.mean()), interval(distance), chance, "lower"
+    pairs, counts = potentials(features), 1 - np.eye(len(features))
+    weights = bootstrap_weights(len(np.unique(subjects)), resamples=resamples, seed=seed)
+    energy = [_pair_sums(sequence, subjects, weights) for sequence in pairs]
+    draws = np.log(np.stack(energy) / _pair_sums(counts, subjects, weights)).mean(axis=0)
+    spread = percentile_interval(draws, n_groups=weights.shape[1])
+    yield "uniformity", uniformity(features), spread, 0.0, "lower"
+
+
+def _probes(cells: Cells, resamples: int, seed: int) -> Iterator[Row]:
+    """Yield the rows of the linear probes for the sequence and, where tissue is known, for the tissue mix."""
+    n, s, _ = cells.features.shape
+    named = sequence_probe_hits(cells.features, cells.subjects).mean(axis=1)
+    interval = bootstrap_interval(named, cells.subjects, resamples=resamples, seed=seed)
+    yield "sequence_probe", float(named.mean()), interval, 1 / s, "lower"
+    if cells.tissue is None:
+        return
+    subjects = np.repeat(cells.subjects, s)
+    data = (cells.features.reshape(n * s, -1), np.repeat(cells.tissue, s, axis=0), subjects)
+    for across, suffix in ((False, ""), (True, "_across_sequences")):
+        said = predict_tissue(*data, np.tile(np.arange(s), n), across_sequences=across)
+        groups = subjects[said.row]
+        weights = bootstrap_weights(len(np.unique(groups)), resamples=resamples, seed=seed)
+        accuracy, tissues = balanced_accuracy(said.tissue, said.named), len(np.unique(said.tissue))
+        low_high = percentile_interval(_accuracy_draws(said, groups, weights), n_groups=weights.shape[1])
+        yield f"tissue_probe{suffix}", accuracy, low_high, 1 / tissues, "higher"
+        sums = group_sums(_errors(said), groups)
+        low_high = percentile_interval(_r2(weights @ sums), n_groups=weights.shape[1])
+        yield f"tissue_r2{suffix}", float(_r2(sums.sum(axis=0))), low_high, 0.0, "higher"
+
+
+def _pair_sums(
+    pairs: NDArray[np.float64], subjects: NDArray[np.generic], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the sum of pairs (A, A) in each draw, (R,), a pair counting as often as its two subjects do."""
+    by_subject = group_sums(group_sums(pairs, subjects).T, subjects)
+    total: NDArray[np.float64] = np.einsum("rg,gh,rh->r", weights, by_subject, weights)
+    return total
+
+
+def _accuracy_draws(
+    said: TissuePrediction, groups: NDArray[np.generic], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the balanced accuracy in each draw, (R,), over the tissues that occur in it."""
+    members = np.eye(said.truth.shape[1])[said.tissue]
+    counts = weights @ group_sums(members, groups)
+    hits = weights @ group_sums(members * (said.tissue == said.named)[:, None], groups)
+    recall = np.divide(hits, counts, out=np.zeros_like(hits), where=counts > 0)
+    accuracy: NDArray[np.float64] = recall.sum(axis=1) / (counts > 0).sum(axis=1)
+    return accuracy
+
+
+def _errors(said: TissuePrediction) -> NDArray[np.float64]:
+    """Return the squared error of each prediction and the squared distance to the overall mean, (N, 2)."""
+    error = ((said.truth - said.predicted) ** 2).sum(axis=1)
+    return np.stack([error, ((said.truth - said.truth.mean(axis=0)) ** 2).sum(axis=1)], axis=1)
+
+
+def _r2(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 - error / spread for sums (..., 2); NaN where there is no spread."""
+    error, spread = sums[..., 0], sums[..., 1]
+    ratio = np.divide(error, spread, out=np.full_like(spread, np.nan), where=spread > 0)
+    return np.asarray(1 - ratio)

@@ -1,0 +1,73 @@
+"""Tissue mix of the cells of a feature map, from quantitative maps."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scripts.errors import InputError
+
+__all__ = ["R1_THRESHOLDS", "TISSUES", "brain_share", "tissue_fractions"]
+
+TISSUES: Final = ("GM", "WM", "CSF")
+"""Order of the tissues in the result of `tissue_fractions`."""
+
+R1_THRESHOLDS: Final = (0.4, 0.78)
+"""R1 [1/s] at 3 T that parts CSF (about 0.24) from GM (0.62), and GM from WM (0.95)."""
+
+
+def tissue_fractions(
+    maps: Tensor,
+    cells: int | tuple[int, int, int] = 1,
+    *,
+    thresholds: tuple[float, float] = R1_THRESHOLDS,
+) -> Tensor:
+    """Return which share of each cell's brain voxels is GM, WM and CSF, judged by R1.
+
+    A voxel with PD > 0 is CSF where R1 < 0.4 1/s, GM from there to 0.78 1/s, WM above; a voxel with PD = 0
+    is background and not counted. At another field strength than 3 T, give other thresholds.
+
+    Args:
+        maps: (B, C, I, J, K) with PD and R1 [1/s] as the first two channels.
+        cells: cells along each axis; 1 takes the volume as one cell.
+        thresholds: R1 [1/s] between CSF and GM, and between GM and WM.
+
+    Returns:
+        (B, 3, cells, cells, cells) in the order of `TISSUES`, float32; sums to 1 over the tissues in a cell
+        that holds brain, and is 0 in a cell that holds none.
+
+    Raises:
+        InputError: maps are not 5-dimensional with PD and R1, or the cells do not divide the volume.
+    """
+    grid = _grid(maps, cells)
+    pd, r1 = maps[:, 0], maps[:, 1]
+    csf, white = r1 < thresholds[0], r1 > thresholds[1]
+    classes = torch.stack([~csf & ~white, white, csf], dim=1) & (pd > 0)[:, None]
+    pooled = F.adaptive_avg_pool3d(classes.float(), grid)
+    brain = pooled.sum(dim=1, keepdim=True)
+    return torch.where(brain > 0, pooled / brain.clamp(min=torch.finfo(pooled.dtype).tiny), 0.0)
+
+
+def brain_share(maps: Tensor, cells: int | tuple[int, int, int] = 1) -> Tensor:
+    """Return which share of each cell is brain (PD > 0), (B, cells, cells, cells).
+
+    Arguments and errors as in `tissue_fractions`. Cells of the brain are commonly those of at least one half.
+    """
+    grid = _grid(maps, cells)
+    return F.adaptive_avg_pool3d((maps[:, :1] > 0).float(), grid)[:, 0]
+
+
+def _grid(maps: Tensor, cells: int | tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return the number of cells along each axis, after checking that they divide ``maps``."""
+    if maps.ndim != 5 or maps.shape[1] < 2:
+        msg = f"maps must be (B, C, I, J, K) with PD and R1 first, got shape {tuple(maps.shape)}"
+        raise InputError(msg)
+    grid = (cells, cells, cells) if isinstance(cells, int) else cells
+    size = tuple(maps.shape[2:])
+    if any(n < 1 or length % n for n, length in zip(grid, size, strict=True)):
+        msg = f"{grid} cells do not divide maps of {size} voxels: crop or pad the maps to a multiple"
+        raise InputError(msg)
+    return grid
