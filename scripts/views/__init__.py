@@ -1,0 +1,16 @@
+"""Views: quantitative maps in, augmented simulated contrasts out, in batches on the device."""
+
+from scripts.views.draw import ViewParameters, generator_for
+from scripts.views.generator import ViewGenerator, region_size, source_coordinates
+from scripts.views.normalise import normalise
+from scripts.views.ranges import ViewRanges
+
+__all__ = [
+    "ViewGenerator",
+    "ViewParameters",
+    "ViewRanges",
+    "generator_for",
+    "normalise",
+    "region_size",
+    "source_coordinates",
+]

@@ -1,0 +1,1 @@
+"""What the bundles' configs name: data, training steps, checkpoints, tracking, pictures, evaluation."""

@@ -1,0 +1,199 @@
+"""Speed and memory of the views, measured side by side with stock MONAI transforms."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scripts.data.qmri import find_subjects
+from scripts.data.regions import RegionDataset
+from scripts.data.store import prepare_store
+from scripts.views import ViewGenerator
+
+__all__ = ["benchmark", "peak_memory"]
+
+
+def benchmark(repeats: int, patch_size: int, batch_size: int, memory: bool, device: str) -> float:
+    """Print a table of what each costs, and ``ratio N.N`` last; return the ratio.
+
+    Args:
+        repeats: measurements of each, in turn.
+        patch_size: side of a view [voxels].
+        batch_size: anatomies of a batch of ours.
+        memory: also compare peak memory with 4 and 64 subjects.
+        device: auto, cpu or cuda.
+    """
+    from scripts.benchmark.stock import StockViews
+    from scripts.data.cohort.qmri import make_qmri_cohort
+
+    where = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
+    print(f"Views of {patch_size}^3 voxels from 1 mm maps, {repeats} measurements of each in turn, medians")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, ours on {where}")
+    with tempfile.TemporaryDirectory(prefix="views-benchmark-") as folder:
+        subjects = find_subjects(make_qmri_cohort(Path(folder) / "cohort", subjects=batch_size))
+        stored = prepare_store(subjects, Path(folder) / "cache")
+        views = ViewGenerator("seqinv", patch_size=patch_size)
+        stock = StockViews(patch_size, views.ranges)
+        dataset = RegionDataset(stored, views.region_size, batch_size, seed=0)
+
+        def ours(step: int) -> None:
+            views(_batch(dataset, step, batch_size).to(where), step)
+            _finish(where)
+
+        def theirs(step: int) -> None:
+            stock(subjects[step % len(subjects)], views.draw(1, step).protocols)
+
+        seconds = _interleaved([ours, theirs], repeats)
+        pair_ours, pair_stock = seconds[0] / batch_size, seconds[1]
+        _print_stages(_stages(views, dataset, batch_size, where, repeats), batch_size)
+        print(f"{'stock MONAI transforms, one pair':42s} {pair_stock * 1e3:9.1f} ms {1 / pair_stock:8.2f} pairs/s")
+        print(f"{'ours, one pair of a batch':42s} {pair_ours * 1e3:9.1f} ms {1 / pair_ours:8.2f} pairs/s")
+        if where.type == "cuda":
+            _print_training(views, dataset, batch_size, where, repeats)
+        if memory:
+            _print_memory(stored, Path(folder), patch_size)
+    ratio = pair_stock / pair_ours
+    print(f"ratio {ratio:.1f}")
+    return ratio
+
+
+def peak_memory(stores: Sequence[str], patch_size: int, steps: int) -> float:
+    """Return the peak resident memory of this process [MiB] after ``steps`` batches of 4 subjects."""
+    views = ViewGenerator("seqinv", patch_size=patch_size)
+    dataset = RegionDataset([{"subject": s, "store": s} for s in stores], views.region_size, 4, seed=0)
+    for step in range(steps):
+        views(_batch(dataset, step, 4), step)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _batch(dataset: RegionDataset, step: int, batch_size: int) -> Tensor:
+    return torch.stack([dataset[step * batch_size + slot]["maps"] for slot in range(batch_size)])
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _interleaved(tasks: Sequence[Callable[[int], Any]], repeats: int) -> list[float]:
+    """Median seconds of each task; one unmeasured round, then the tasks in turn."""
+    times: list[list[float]] = [[] for _ in tasks]
+    for step in range(repeats + 1):
+        for number, task in enumerate(tasks):
+            began = time.perf_counter()
+            task(step)
+            if step:
+                times[number].append(time.perf_counter() - began)
+    return [statistics.median(t) for t in times]
+
+
+def _stages(
+    views: ViewGenerator, dataset: RegionDataset, batch_size: int, device: torch.device, repeats: int
+) -> dict[str, float]:
+    """Median seconds of a batch's read, simulation, simulation + warp, and whole."""
+    state: dict[str, Any] = {}
+
+    def read(step: int) -> None:
+        state["maps"] = _batch(dataset, step, batch_size).to(device)
+        state["params"] = views.draw(batch_size, step).to(device)
+
+    def simulated(_: int) -> None:
+        views.signal(state["maps"], state["params"], range(len(state["params"].protocols)))
+        _finish(device)
+
+    def warped(_: int) -> None:
+        views.clean(state["maps"], state["params"])
+        _finish(device)
+
+    def whole(_: int) -> None:
+        views.apply(state["maps"], state["params"])
+        _finish(device)
+
+    names = (
+        "read regions, draw parameters",
+        "simulate",
+        "simulate, warp",
+        "simulate, warp, corrupt, normalise",
+    )
+    return dict(zip(names, _interleaved([read, simulated, warped, whole], repeats), strict=True))
+
+
+def _print_stages(stages: dict[str, float], batch_size: int) -> None:
+    for name, seconds in stages.items():
+        print(f"{'  of ours: ' + name:42s} {seconds / batch_size * 1e3:9.1f} ms")
+
+
+def _print_training(
+    views: ViewGenerator, dataset: RegionDataset, batch_size: int, device: torch.device, repeats: int
+) -> None:
+    """Compare training steps on live views with steps on one fixed batch."""
+    from monai.data import DataLoader
+
+    from scripts.data.regions import StepSampler
+    from scripts.losses import NTXentLoss, PretrainLoss
+    from scripts.networks import Encoder, PretrainNet, Projector, Reconstructor
+
+    encoder = Encoder()
+    network = PretrainNet(encoder, Projector(encoder.channels), Reconstructor(encoder.channels[-1])).to(device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    loss = PretrainLoss(NTXentLoss())
+    batches = iter(DataLoader(dataset, batch_sampler=StepSampler(batch_size), num_workers=8, pin_memory=True))
+    fixed = views(_batch(dataset, 0, batch_size).to(device), 0)
+
+    def train(made: dict[str, Any]) -> None:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            total = loss(network(made["image"]), made["target"])["loss"]
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        optimizer.step()
+
+    def block(live: bool) -> None:
+        for _ in range(5):
+            if live:
+                batch = next(batches)
+                train(views(batch["maps"].to(device, non_blocking=True), int(batch["step"][0])))
+            else:
+                train(fixed)
+        _finish(device)
+
+    with_views, without = _interleaved([lambda _: block(True), lambda _: block(False)], repeats)
+    print(
+        f"training step: live views {with_views * 200:.1f} ms, one fixed batch {without * 200:.1f} ms, "
+        f"slower by {100 * (with_views / without - 1):.1f} %"
+    )
+
+
+def _print_memory(stored: list[dict[str, Any]], folder: Path, patch_size: int) -> None:
+    """Compare peak memory of two fresh processes, with 4 and with 64 subjects."""
+    stores = []
+    for copy in range(64):
+        source = Path(stored[copy % len(stored)]["store"])
+        target = folder / "many" / f"sub-{copy:03d}{source.suffix}"
+        target.parent.mkdir(exist_ok=True)
+        for beside in source.parent.glob(source.stem + ".*"):
+            shutil.copyfile(beside, target.with_suffix(beside.suffix))
+        stores.append(str(target))
+    peaks = []
+    for count in (4, 64):
+        code = (
+            "import json, sys; from scripts.benchmark.views import peak_memory; "
+            "print(peak_memory(json.loads(sys.argv[1]), int(sys.argv[2]), 32))"
+        )
+        command = [sys.executable, "-c", code, json.dumps(stores[:count]), str(patch_size)]
+        peaks.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]))
+    print(
+        f"peak memory: 4 subjects {peaks[0]:.0f} MiB, 64 subjects {peaks[1]:.0f} MiB, "
+        f"difference {100 * (peaks[1] / peaks[0] - 1):+.1f} %"
+    )

@@ -1,0 +1,195 @@
+"""From a batch of quantitative maps to a batch of augmented views, on the device of the maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scripts.errors import InputError
+from scripts.physics import load_prior, simulate
+from scripts.physics.fields import evaluate_bspline, multiplicative_field
+from scripts.views.corrupt import corrupt
+from scripts.views.draw import ViewParameters, draw_protocols, draw_views, generator_for
+from scripts.views.normalise import normalise
+from scripts.views.ranges import MODES, ViewRanges
+
+SIGNAL_FLOOR = 1e-3
+"""Foreground is where the clean signal exceeds this share of its largest value: tissue that a protocol leaves
+without signal counts as background, so that it cannot squeeze the contrast of what is left."""
+
+__all__ = ["SIGNAL_FLOOR", "ViewGenerator", "region_size", "source_coordinates"]
+
+
+def region_size(patch_size: int, margin: float = 1.2) -> int:
+    """Return the side of the region that all views of an anatomy come from: ``margin`` patches, made even."""
+    return 2 * round(patch_size * margin / 2)
+
+
+def source_coordinates(params: ViewParameters, patch_size: int) -> Tensor:
+    """Return where each voxel of each view came from: (N, P, P, P, 3) voxel coordinates in the region."""
+    return evaluate_bspline(params.control, (patch_size,) * 3)
+
+
+class ViewGenerator:
+    """Simulate and augment V views of each anatomy of a batch.
+
+    Randomness is drawn by `draw`, from (seed, step, rank) alone; `apply` is arithmetic only, so recorded
+    parameters replay the same views.
+
+    Args:
+        mode: ``base`` (the default MPRAGE only), ``seqaug`` (all views of an anatomy from one drawn sequence)
+            or ``seqinv`` (views of an anatomy from different sequences).
+        patch_size: side of the views [voxels].
+        n_views: views of each anatomy, at least 2.
+        prior: name of a preset of protocols, or a prior as `scripts.physics.load_prior` takes it.
+        sequences: the sequences of the prior to draw from; None takes all.
+        ranges: augmentation ranges (`ViewRanges`), or a mapping with those to change.
+        r2_from: where FSE and FLAIR take R2 from, see `scripts.physics.simulate`; ``auto`` takes the R2 map
+            where the batch carries one and R2* otherwise.
+        seed: first part of every draw.
+
+    Raises:
+        InputError: for an unknown mode, preset, sequence or range, or fewer than two views.
+    """
+
+    def __init__(
+        self,
+        mode: Literal["base", "seqaug", "seqinv"] = "seqinv",
+        patch_size: int = 96,
+        n_views: int = 2,
+        prior: str | Mapping[str, Any] = "paper",
+        sequences: Sequence[str] | None = None,
+        ranges: ViewRanges | Mapping[str, Any] | None = None,
+        r2_from: Literal["auto", "r2star", "r2", "scaled"] = "auto",
+        seed: int = 0,
+    ) -> None:
+        if mode not in MODES:
+            raise InputError(f"unknown mode {mode!r}: use one of {', '.join(MODES)}")
+        if n_views < 2:
+            raise InputError(f"n_views is {n_views}: contrastive pretraining needs at least 2 views of an anatomy")
+        self.mode = mode
+        self.patch_size = patch_size
+        self.region_size = region_size(patch_size)
+        self.n_views = n_views
+        self.prior = _restricted(load_prior(prior), sequences)
+        if mode == "seqinv" and len(self.prior) < 2:
+            raise InputError(
+                f"seqinv pairs different sequences, but there is only {list(self.prior)}: name two or more"
+            )
+        self.ranges = ViewRanges.of(ranges)
+        self.r2_from = r2_from
+        self.seed = seed
+
+    def draw(self, batch: int, step: int, rank: int = 0) -> ViewParameters:
+        """Return the parameters of the ``n_views * batch`` views of one step of one rank."""
+        generator = generator_for(self.seed, step, rank)
+        protocols = draw_protocols(self.mode, self.prior, self.n_views, batch, generator)
+        return draw_views(
+            protocols,
+            self.ranges,
+            patch_size=self.patch_size,
+            region_size=self.region_size,
+            generator=generator,
+        )
+
+    def __call__(self, maps: Tensor, step: int, rank: int = 0) -> dict[str, Any]:
+        """Draw and make the views of a batch of regions, see `apply`."""
+        return self.apply(maps, self.draw(len(maps), step, rank))
+
+    @torch.no_grad()
+    def apply(self, maps: Tensor, params: ViewParameters) -> dict[str, Any]:
+        """Make the views that ``params`` describe.
+
+        Args:
+            maps: (B, 4 or 5, R, R, R) region of PD [p.u.], R1 [1/s], R2* [1/s], MTsat [p.u.] and, where there
+                is one, R2 [1/s]; any float dtype.
+            params: parameters of N = V * B views, view-major.
+
+        Returns:
+            ``image`` and ``target`` (N, 1, P, P, P) float32, normalised: the corrupted views and the same
+            before corruption; ``mask`` (N, 1, P, P, P) boolean, the foreground (`SIGNAL_FLOOR`); ``params``.
+        """
+        size = (len(params.protocols), 1, *(self.patch_size,) * 3)
+        image = torch.empty(size, device=maps.device)
+        target = torch.empty_like(image)
+        mask = torch.empty(size, dtype=torch.bool, device=maps.device)
+        for rows in self._blocks(len(params.protocols), len(maps), maps.device):
+            image[rows], target[rows], mask[rows] = self._block(maps, params.select(rows), rows)
+        return {"image": image, "target": target, "mask": mask, "params": params}
+
+    def clean(self, maps: Tensor, params: ViewParameters, rows: Sequence[int] | None = None) -> Tensor:
+        """Return views before corruption, (N, 1, P, P, P), scaled to a largest signal of 1.
+
+        Args:
+            maps: as `apply` takes them.
+            params: parameters of N views.
+            rows: the position of each of them among all views of the batch; None is 0 to N - 1.
+        """
+        rows = range(len(params.protocols)) if rows is None else rows
+        warped = _resample(self.signal(maps, params, rows), params.control.to(maps.device), self.patch_size)
+        peak = warped.amax(dim=(1, 2, 3, 4), keepdim=True)
+        return warped.mul_(1 / peak.clamp(min=torch.finfo(warped.dtype).tiny))
+
+    def signal(self, maps: Tensor, params: ViewParameters, rows: Sequence[int]) -> Tensor:
+        """Return the simulated signal of views over the whole region, (N, 1, R, R, R); see `clean`."""
+        anatomies = [row % len(maps) for row in rows]
+        used = sorted(set(anatomies))
+        maps = (maps if len(used) == len(maps) else maps[used]).float()
+        r2 = maps[:, 4:5] if maps.shape[1] > 4 else None
+        source = self.r2_from if self.r2_from != "auto" else ("r2star" if r2 is None else "r2")
+        transmit = None
+        if self.ranges.transmit:
+            region = (maps.shape[2], maps.shape[3], maps.shape[4])
+            transmit = multiplicative_field(params.transmit.to(maps.device), region)
+        return simulate(
+            maps[:, :4],
+            params.protocols,
+            r2=r2,
+            r2_from=source,
+            transmit=transmit,
+            rows=[used.index(anatomy) for anatomy in anatomies],
+        )
+
+    def _block(self, maps: Tensor, params: ViewParameters, rows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        params = params.to(maps.device)
+        target = self.clean(maps, params, rows)
+        mask = target > SIGNAL_FLOOR
+        drawn = {name: getattr(params, name) for name in ("bias", "gibbs", "noise", "cuboids")}
+        image, seen = corrupt(target, mask, drawn, _noise(target, params.noise_seed))
+        return normalise(image, seen), normalise(target, mask), mask
+
+    def _blocks(self, n: int, batch: int, device: torch.device) -> list[list[int]]:
+        """Rows that are made together: all on a GPU, one a core on the CPU, so that they stay in its cache."""
+        order = [row for anatomy in range(batch) for row in range(anatomy, n, batch)]
+        size = n if device.type != "cpu" else max(self.n_views, torch.get_num_threads())
+        return [order[first : first + size] for first in range(0, n, size)]
+
+
+def _noise(like: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Standard normal noise (2, N, ...) for views (N, ...), each view from a seed of its own."""
+    noise = torch.empty((2, *like.shape), device=like.device)
+    for row, seed in enumerate(seeds):
+        generator = torch.Generator(device=like.device).manual_seed(seed)
+        noise[0, row].normal_(generator=generator)
+        noise[1, row].normal_(generator=generator)
+    return noise
+
+
+def _restricted(prior: dict[str, Any], sequences: Sequence[str] | None) -> dict[str, Any]:
+    if sequences is None:
+        return prior
+    unknown = [name for name in sequences if name not in prior]
+    if unknown:
+        raise InputError(f"unknown sequence {unknown}: the protocols hold {', '.join(sorted(prior))}")
+    return {name: prior[name] for name in sequences}
+
+
+def _resample(signal: Tensor, control: Tensor, patch_size: int) -> Tensor:
+    """Resample (N, 1, R, R, R) at the coordinates that ``control`` spans, trilinear, 0 outside."""
+    scale = 2 / (signal.shape[-1] - 1)
+    grid = evaluate_bspline(control.flip(-1) * scale - 1, (patch_size,) * 3)
+    return F.grid_sample(signal, grid, mode="bilinear", padding_mode="zeros", align_corners=True)

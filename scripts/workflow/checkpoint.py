@@ -1,0 +1,157 @@
+"""Checkpoints that survive a kill at any moment, and the handler that continues from them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from scripts.errors import InputError
+from scripts.workflow.ranks import rank
+
+__all__ = ["Checkpointing", "atomic_write", "save_tensors"]
+
+logger = logging.getLogger(__name__)
+
+
+def atomic_write(path: str | Path, write: Callable[[Path], object]) -> Path:
+    """Let ``write`` make a file that appears at ``path`` whole or not at all.
+
+    The file is written beside ``path``, flushed to disk and renamed over it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        write(part)
+        with part.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def save_tensors(content: Any, path: str | Path) -> Path:
+    """Write ``content`` with `torch.save`, atomically."""
+    return atomic_write(path, lambda part: torch.save(content, part))
+
+
+class Checkpointing:
+    """Save everything that a run needs to continue, and continue from it.
+
+    ``checkpoint.pt`` holds network, optimiser, schedule, gradient scaler, epoch, iteration and the settings of
+    the run, and loads with ``weights_only=True``; ``model.pt`` holds the network's tensors alone. Both are
+    replaced atomically, so a kill leaves the previous ones.
+
+    Args:
+        directory: where both files lie.
+        network: the network itself, not a distributed wrapper of it.
+        optimizer: its optimiser.
+        schedule: its learning-rate schedule.
+        sampler: has an attribute ``start``, the first step to draw.
+        settings: numbers and strings that define the run; a checkpoint made with others is refused.
+        resume: False starts anew even where there is a checkpoint.
+        interval: epochs between two checkpoints; the last epoch always has one.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: Any,
+        sampler: Any,
+        settings: Mapping[str, Any],
+        *,
+        resume: bool = True,
+        interval: int = 1,
+    ) -> None:
+        self.directory = Path(directory)
+        self.network = network
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.sampler = sampler
+        self.settings = json.loads(json.dumps(dict(settings)))
+        self.resume = resume
+        self.interval = interval
+        self.resumed_epoch = 0
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint to continue from."""
+        return self.directory / "checkpoint.pt"
+
+    @property
+    def model_path(self) -> Path:
+        """The network's tensors alone."""
+        return self.directory / "model.pt"
+
+    def attach(self, engine: Engine) -> None:
+        """Load when ``engine`` starts, save when its epochs end."""
+        engine.add_event_handler(Events.STARTED, self._load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the checkpoint to continue from, None where there is none or it shall not be used.
+
+        Raises:
+            InputError: if it cannot be read, or belongs to a run with other settings.
+        """
+        if not self.resume or not self.path.is_file():
+            return None
+        try:
+            saved: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            theirs = saved["settings"]
+        except Exception as error:
+            msg = f"{self.path} is no readable checkpoint of this bundle: delete it, or type --resume false"
+            raise InputError(msg) from error
+        changed = [k for k in self.settings if theirs.get(k) != self.settings[k]]
+        if changed:
+            told = ", ".join(f"{k} {theirs.get(k)!r} there and {self.settings[k]!r} now" for k in changed)
+            msg = f"{self.path} belongs to another run ({told}): choose another --ckpt_dir, or type --resume false"
+            raise InputError(msg)
+        return saved
+
+    def _load(self, engine: Any) -> None:
+        saved = self.read()
+        if saved is None:
+            self.sampler.start = 0
+            return
+        self.network.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
+        if engine.scaler is not None and saved["scaler"]:
+            engine.scaler.load_state_dict(saved["scaler"])
+        engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
+        self.sampler.start = saved["iteration"]
+        self.resumed_epoch = saved["epoch"]
+        logger.info("Continuing after epoch %d of %d from %s", saved["epoch"], engine.state.max_epochs, self.path)
+
+    def _save(self, engine: Any) -> None:
+        epoch = engine.state.epoch
+        if rank() or (epoch % self.interval and epoch != engine.state.max_epochs):
+            return
+        state = self.network.state_dict()
+        content = {
+            "model": state,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
+            "epoch": epoch,
+            "iteration": engine.state.iteration,
+            "settings": self.settings,
+        }
+        save_tensors(state, self.model_path)
+        save_tensors(content, self.path)
