@@ -1,0 +1,1 @@
+"""Embedded cohorts: simulated stand-ins, in the layouts of the real data sets."""
