@@ -30,6 +30,7 @@ __all__ = ["StoreHeader", "prepare_store", "read_header", "read_region", "read_v
 
 _VERSION = 1
 _N_VOXELS = 4096
+_SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 _ABANDONED = 3600.0  # seconds after which a temporary file has no writer any more
 
 
@@ -102,17 +103,13 @@ def _build_all(
 def _build(entry: Mapping[str, Any], store: Path, settings: Mapping[str, Any]) -> None:
     maps, affine = load_maps(entry, units=settings["units"], nan=settings["nan"])
     original_shape = maps.shape[1:]
-    half = maps.astype(np.float16)
-    # float16 can turn a tiny value into 0: the mask is taken again, lest a voxel be brain in some maps only
-    half *= (half[0] > 0) & (half[1] > 0)
-    brain = half[0] > 0
-    box = []
-    for axis in range(3):
-        hits = np.flatnonzero(brain.any(axis=tuple(other for other in range(3) if other != axis)))
-        if not len(hits):
-            raise InputError(f"{entry['pd']} is 0 nearly everywhere: check the map")
-        box.append(slice(int(hits[0]), int(hits[-1]) + 1))
-    half = np.ascontiguousarray(half[:, box[0], box[1], box[2]])
+    # what float16 would round to 0 is taken out of all maps, lest a voxel be brain in some of them only
+    brain = (maps[0] > _SMALLEST) & (maps[1] > _SMALLEST)
+    box = _bounding_box(brain)
+    if box is None:
+        raise InputError(f"{entry['pd']} is 0 nearly everywhere: check the map")
+    brain = brain[box]
+    half = (maps[(slice(None), *box)] * brain).astype(np.float16)
     header = StoreHeader(
         subject=str(entry["subject"]),
         maps=MAPS[: len(half)],
@@ -127,12 +124,20 @@ def _build(entry: Mapping[str, Any], store: Path, settings: Mapping[str, Any]) -
     )
     try:
         _write(store, half)
-        _write(store.with_suffix(".voxels.npy"), _draw_voxels(half[0] > 0))
+        _write(store.with_suffix(".voxels.npy"), _draw_voxels(brain))
         _write(store.with_suffix(".json"), asdict(header))
     except OSError as error:
         raise InputError(
             f"{store} cannot be written ({error.strerror}): free space or set cache_dir"
         ) from error
+
+
+def _bounding_box(brain: np.ndarray) -> tuple[slice, slice, slice] | None:
+    hits = [np.flatnonzero(brain.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if not all(len(found) for found in hits):
+        return None
+    first, second, third = (slice(int(found[0]), int(found[-1]) + 1) for found in hits)
+    return first, second, third
 
 
 def _draw_voxels(brain: np.ndarray) -> np.ndarray:

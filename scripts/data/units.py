@@ -116,6 +116,8 @@ def convert(name: str, values: np.ndarray, unit: str, *, white_matter: float | N
         with np.errstate(over="ignore"):
             np.divide(factor, values, out=rate, where=positive)
         return rate
+    if factor == 1:
+        return values.astype(np.float32, copy=False)
     return (values * factor).astype(np.float32)
 
 

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+TISSUES = {  # PD [p.u.], R1 [1/s], R2* [1/s], MTsat [p.u.], R2 [1/s] at 3 T
+    "gm": (80.0, 0.62, 17.0, 0.85, 13.5),
+    "wm": (70.0, 0.95, 21.0, 1.55, 14.1),
+    "csf": (100.0, 0.24, 2.0, 0.03, 0.7),
+}
+SUFFIXES = ("PDmap", "R1map", "R2starmap", "MTsat", "R2map")
+
+
+def phantom(shape: tuple[int, int, int], seed: int) -> dict[str, np.ndarray]:
+    """An ellipsoid of CSF around grey matter around white matter, 45 % grey and 40 % white, 3 % noise."""
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
+    radius = np.sqrt((grid**2).sum(0)) / 0.9
+    labels = np.digitize(radius, [0.74, 0.95, 1.0])  # 0 white, 1 grey, 2 CSF, 3 outside
+    rng = np.random.default_rng(seed)
+    maps = {}
+    for i, suffix in enumerate(SUFFIXES):
+        table = np.array([TISSUES["wm"][i], TISSUES["gm"][i], TISSUES["csf"][i], 0.0])
+        maps[suffix] = (table[labels] * (1 + 0.03 * rng.standard_normal(shape))).astype(np.float32)
+    return maps
+
+
+@pytest.fixture
+def write_subject(tmp_path: Path) -> Callable[..., Path]:
+    """Write one subject of a BIDS qMRI dataset in tmp_path/qmri and return its anat folder."""
+
+    def write(
+        name: str = "sub-001",
+        *,
+        shape: tuple[int, int, int] = (20, 24, 22),
+        affine: np.ndarray | None = None,
+        change: dict[str, Any] | None = None,
+        leave_out: tuple[str, ...] = (),
+        root: str = "qmri",
+        session: str | None = None,
+        suffix: str = ".nii.gz",
+    ) -> Path:
+        folder = tmp_path / root / name / (session or "") / "anat"
+        folder.mkdir(parents=True, exist_ok=True)
+        if affine is None:
+            affine = np.array([[2.0, 0, 0, -20], [0, 2.0, 0, -24], [0, 0, 2.0, -22], [0, 0, 0, 1]])
+        maps = phantom(shape, seed=sum(map(ord, name + (session or ""))))
+        for kind, value in (change or {}).items():
+            maps[kind] = value(maps[kind]) if callable(value) else value
+        for kind, volume in maps.items():
+            if kind not in leave_out:
+                prefix = f"{name}_{session}" if session else name
+                nib.save(nib.Nifti1Image(volume, affine), folder / f"{prefix}_{kind}{suffix}")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def cohort(write_subject: Callable[..., Path], tmp_path: Path) -> Path:
+    """Four subjects; the third lacks R2."""
+    for i in range(1, 5):
+        write_subject(f"sub-{i:03d}", leave_out=("R2map",) if i == 3 else ())
+    (tmp_path / "qmri" / "participants.tsv").write_text(
+        "participant_id\tgroup\nsub-001\thealthy\nsub-002\tstroke\nsub-003\tn/a\n"
+    )
+    return tmp_path / "qmri"
