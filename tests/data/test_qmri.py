@@ -129,9 +129,7 @@ def test_another_affine_is_refused_and_rounding_is_not(write_subject):
         moved[0, 3] += shift
         nib.save(nib.Nifti1Image(volume, moved), path)
         if refused:
-            with pytest.raises(
-                InputError, match=r"another affine than sub-001_PDmap.*up to 1 mm apart"
-            ) as error:
+            with pytest.raises(InputError, match=r"another affine than sub-001_PDmap.*up to 1 mm apart") as error:
                 only(folder)
             message_of(error)
         else:
@@ -141,9 +139,7 @@ def test_another_affine_is_refused_and_rounding_is_not(write_subject):
 def test_unreadable_files(write_subject):
     folder = write_subject()
     (folder / "sub-001_MTsat.nii.gz").write_bytes(b"not an image")
-    with pytest.raises(
-        InputError, match=r"sub-001_MTsat\.nii\.gz cannot be read as NIfTI .*copy or export"
-    ) as error:
+    with pytest.raises(InputError, match=r"sub-001_MTsat\.nii\.gz cannot be read as NIfTI .*copy or export") as error:
         only(folder)
     message_of(error)
     folder = write_subject("sub-002", root="other", suffix=".nii")
@@ -213,9 +209,7 @@ def test_truncated_gzip_is_named(write_subject):
     path = folder / "sub-001_R2starmap.nii.gz"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     subject = only(folder)
-    with pytest.raises(
-        InputError, match=r"sub-001_R2starmap\.nii\.gz is cut off or damaged .*copy it again"
-    ) as error:
+    with pytest.raises(InputError, match=r"sub-001_R2starmap\.nii\.gz is cut off or damaged .*copy it again") as error:
         load_maps(subject)
     message_of(error)
 
@@ -236,9 +230,7 @@ def test_nan_and_infinite_voxels_are_counted_or_zeroed(write_subject):
         return volume
 
     subject = only(write_subject(change={"R1map": spoil}))
-    with pytest.raises(
-        InputError, match=r'_R1map\.nii\.gz holds 3 NaN or infinite voxels: .*nan="zero"'
-    ) as error:
+    with pytest.raises(InputError, match=r'_R1map\.nii\.gz holds 3 NaN or infinite voxels: .*nan="zero"') as error:
         load_maps(subject)
     message_of(error)
     maps, _ = load_maps(subject, nan="zero")
@@ -313,9 +305,7 @@ def test_an_override_that_cannot_be_true_is_refused(write_subject):
 
 def test_a_map_of_no_known_unit_is_refused(write_subject):
     subject = only(write_subject(change={"MTsat": lambda x: x * 1e5}))
-    with pytest.raises(
-        InputError, match=r"MTsat of sub-001 looks like no known unit \(brain median .*set units"
-    ):
+    with pytest.raises(InputError, match=r"MTsat of sub-001 looks like no known unit \(brain median .*set units"):
         load_maps(subject)
 
 

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+
+import pytest
+
+from scripts.data.splits import PARTS, read_split, select, split_subjects, write_split
+from scripts.errors import InputError
+
+
+def names(n: int) -> list[str]:
+    return [f"sub-{i:04d}" for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("n", "counts"),
+    # published sizes: IXI Guys T1, T2; ARC T2w, T1w, FLAIR; then our default cohort and the smallest ones
+    [
+        (322, (225, 32, 65)),
+        (319, (223, 31, 65)),
+        (228, (159, 22, 47)),
+        (203, (142, 20, 41)),
+        (85, (59, 8, 18)),
+        (51, (35, 5, 11)),
+        (5, (3, 1, 1)),
+        (4, (2, 1, 1)),
+        (3, (1, 1, 1)),
+        (2, (1, 0, 1)),
+        (1, (1, 0, 0)),
+    ],
+)
+def test_counts(n, counts):
+    split = split_subjects(names(n))
+    assert tuple(len(split[part]) for part in PARTS) == counts
+    assert split["training"] + split["validation"] + split["test"] == names(n)
+
+
+def test_every_part_has_one_and_the_order_of_names_does_not_matter():
+    for n in range(3, 60):
+        for fractions in [(0.7, 0.1), (0.98, 0.01), (0.01, 0.98), (0.01, 0.01)]:
+            split = split_subjects(names(n), fractions)
+            assert all(split[part] for part in PARTS)
+    assert split_subjects(reversed(names(20))) == split_subjects(names(20) + names(5))
+
+
+def test_hash_is_that_of_the_content():
+    split = split_subjects(["b", "a", "c", "d"])
+    content = b'{"test":["d"],"training":["a","b"],"validation":["c"]}'
+    assert split["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_written_split_is_read_back_and_changes_are_noticed(tmp_path):
+    split = split_subjects(names(9))
+    path = write_split(split, tmp_path / "new" / "split.json")
+    assert read_split(path) == split
+    assert [p.name for p in path.parent.iterdir()] == ["split.json"]
+    changed = json.loads(path.read_text())
+    changed["training"].append("sub-9999")
+    path.write_text(json.dumps(changed))
+    with pytest.raises(InputError, match=r"split\.json was changed after it was written"):
+        read_split(path)
+    changed["training"][-1] = changed["test"][0]
+    path.write_text(json.dumps(changed))
+    with pytest.raises(InputError, match=r"split\.json has a subject in two parts"):
+        read_split(path)
+    path.write_text("{}")
+    with pytest.raises(InputError, match=r"split\.json is no split"):
+        read_split(path)
+    with pytest.raises(InputError, match=r"none\.json cannot be read"):
+        read_split(tmp_path / "none.json")
+
+
+def test_select_keeps_sessions_of_a_subject_together(tmp_path, caplog):
+    data = [{"subject": name, "session": s} for name in names(10) for s in ("a", "b")]
+    parts = [select(data, part) for part in PARTS]
+    assert [len(part) for part in parts] == [14, 2, 4]
+    assert [*parts[0], *parts[1], *parts[2]] == data
+    path = write_split(split_subjects(names(10)), tmp_path / "split.json")
+    assert select(data, "test", splits=path) == parts[2]
+    with caplog.at_level(logging.WARNING):
+        select([*data, {"subject": "sub-9999"}], "test", splits=path)
+    assert caplog.messages == ["1 subjects stand in no part of the split, first sub-9999"]
+
+
+def test_select_refuses_what_it_cannot_give(tmp_path):
+    data = [{"subject": name} for name in names(10)]
+    with pytest.raises(InputError, match="split='train' is unknown: choose from training, validation, test"):
+        select(data, "train")
+    with pytest.raises(InputError, match=r"the data lacks 1 of the 2 test subjects, first sub-0009"):
+        select(data[:-1], "test", splits=split_subjects(names(10)))
+    with pytest.raises(InputError, match=r"no validation subjects among 2"):
+        select(data[:2], "validation")
+    with pytest.raises(InputError, match="no subjects to split"):
+        select([], "test")
+    with pytest.raises(InputError, match=r"fractions=\(0.9, 0.1\)"):
+        split_subjects(names(3), (0.9, 0.1))
