@@ -37,12 +37,10 @@ class Projector(nn.Module):
         super().__init__()
         self.pooling = Pooling(pooling, channels)
         self.needs_levels = pooling == "levels"
-        self.mlp = nn.Sequential(
-            nn.Linear(self.pooling.out_channels, hidden), nn.GELU(), nn.Linear(hidden, out)
-        )
+        self.mlp = nn.Sequential(nn.Linear(self.pooling.out_channels, hidden), nn.GELU(), nn.Linear(hidden, out))
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        """Return embeddings (N, out) from all levels (N, C_l, d_l, h_l, w_l), finest first, or the last alone."""
+        """Return embeddings (N, out) of levels (N, C_l, d_l, h_l, w_l): all, finest first, or the last."""
         if torch.jit.is_scripting():  # type: ignore[attr-defined]
             return self.mlp(self.pooling(levels))
         with torch.autocast(levels[-1].device.type, enabled=False):
@@ -76,9 +74,7 @@ class Reconstructor(nn.Module):
     ) -> None:
         super().__init__()
         if len(features) == 0:
-            raise InputError(
-                "features: the reconstructor needs one width per transposed convolution, got none"
-            )
+            raise InputError("features: the reconstructor needs one width per transposed convolution, got none")
         widths = [
             channels if isinstance(channels, int) else int(channels[-1]),
             *(int(width) for width in features),
@@ -86,9 +82,7 @@ class Reconstructor(nn.Module):
         self.factor = 2 ** len(features)
         self.up = nn.Sequential(
             *(
-                nn.Sequential(
-                    nn.ConvTranspose3d(wide, narrow, 2, stride=2), nn.InstanceNorm3d(narrow), nn.GELU()
-                )
+                nn.Sequential(nn.ConvTranspose3d(wide, narrow, 2, stride=2), nn.InstanceNorm3d(narrow), nn.GELU())
                 for wide, narrow in pairwise(widths)
             )
         )

@@ -44,9 +44,7 @@ class Pooling(nn.Module):
         if kind not in POOLINGS:
             raise InputError(f"pooling: {kind!r} is unknown, choose one of {', '.join(POOLINGS)}")
         if kind == "levels" and isinstance(channels, int):
-            raise InputError(
-                "channels: pooling 'levels' needs the width of every level, e.g. the encoder's features"
-            )
+            raise InputError("channels: pooling 'levels' needs the width of every level, e.g. the encoder's features")
         widths = [channels] if isinstance(channels, int) else [int(width) for width in channels]
         self.kind = kind
         self.pool = _make(kind, widths[-1])
@@ -54,7 +52,7 @@ class Pooling(nn.Module):
         self.out_channels = factor * (sum(widths) if kind == "levels" else widths[-1])
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        """Return (N, out_channels) from levels (N, C_l, d_l, h_l, w_l), finest first; most kinds read the last."""
+        """Return (N, out_channels) of levels (N, C_l, d_l, h_l, w_l), finest first; most read the last."""
         return self.pool(levels)
 
 

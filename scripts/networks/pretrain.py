@@ -27,9 +27,7 @@ class PretrainNet(nn.Module):
         InputError: encoder and reconstructor do not change the size by the same factor.
     """
 
-    def __init__(
-        self, encoder: Encoder | ViTEncoder, projector: Projector, reconstructor: Reconstructor
-    ) -> None:
+    def __init__(self, encoder: Encoder | ViTEncoder, projector: Projector, reconstructor: Reconstructor) -> None:
         super().__init__()
         if encoder.stride != reconstructor.factor:
             raise InputError(

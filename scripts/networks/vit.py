@@ -62,6 +62,9 @@ class ViTEncoder(nn.Module):
             num_heads=num_heads,
             dropout_rate=dropout,
         )
+        # MONAI makes these norms without using them, and DDP stops at parameters that get no gradient
+        for name, parameter in self.vit.named_parameters():
+            parameter.requires_grad_("norm_cross_attn" not in name)
         self.image_size = image_size
         self.cells = image_size // patch_size
         self.stride = patch_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,15 +58,11 @@ def load_encoder(encoder: nn.Module, path: str | Path, *, freeze: bool = False) 
     state = read_encoder_state(path)
     host = _encoder_host(encoder)
     parts = {name: part for name, part in host.named_children() if name in (*_BLOCKS, "vit")}
-    target = {
-        f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()
-    }
+    target = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
     _check_fit(state, target, path)
     for name, part in parts.items():
         prefix = f"{name}."
-        part.load_state_dict(
-            {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
-        )
+        part.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
     if freeze:
         whole = len(parts) == len(list(host.children()))
         for module in (host,) if whole else parts.values():
@@ -89,15 +86,11 @@ def read_encoder_state(path: str | Path) -> dict[str, Tensor]:
     path = _weights_file(path)
     state = {_bare(key): value for key, value in _tensors(_read(path)).items()}
     if any(key.startswith("encoder.") for key in state):
-        inside = {
-            key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")
-        }
+        inside = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
         state = {_bare(key): value for key, value in inside.items()}
     state = {key: value for key, value in state.items() if not key.startswith(_NOT_ENCODER)}
     if not any(key.startswith((*_BLOCKS, "vit.")) for key in state):
-        raise InputError(
-            f"{path}: holds no encoder (no tensor conv_0.* or encoder.*); take a model.pt of {_PRETRAIN}"
-        )
+        raise InputError(f"{path}: holds no encoder (no tensor conv_0.* or encoder.*); take a model.pt of {_PRETRAIN}")
     return state
 
 
@@ -112,20 +105,19 @@ def _weights_file(path: str | Path) -> Path:
 
 def _read(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # the InputError below says what the warning about TorchScript archives would
+            warnings.filterwarnings("ignore", ".*TorchScript archive.*", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "global" in str(error).lower():
             raise InputError(
                 f"{path}: holds more than tensors, which could run code when read; if you trust its source, "
                 "read it once with torch.load(..., weights_only=False) and save the state dict alone"
             ) from error
-        raise InputError(
-            f"{path}: is no weights file of torch, or damaged; copy or download it again"
-        ) from error
+        raise InputError(f"{path}: is no weights file of torch, or damaged; copy or download it again") from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise InputError(
-            f"{path}: is no weights file of torch, or damaged; copy or download it again"
-        ) from error
+        raise InputError(f"{path}: is no weights file of torch, or damaged; copy or download it again") from error
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:
@@ -164,8 +156,7 @@ def _check_fit(state: Mapping[str, Tensor], target: Mapping[str, Tensor], path: 
     for key, value in target.items():
         if key not in state:
             raise InputError(
-                f"{path}: lacks the tensor {key} of shape {tuple(value.shape)}; "
-                "take weights of the same architecture"
+                f"{path}: lacks the tensor {key} of shape {tuple(value.shape)}; take weights of the same architecture"
             )
         if state[key].shape != value.shape:
             raise InputError(
@@ -173,9 +164,7 @@ def _check_fit(state: Mapping[str, Tensor], target: Mapping[str, Tensor], path: 
                 f"{_width_cure(state)}"
             )
         if not bool(torch.isfinite(state[key]).all()):
-            raise InputError(
-                f"{path}: {key} holds NaN or infinity; that training diverged, take an earlier checkpoint"
-            )
+            raise InputError(f"{path}: {key} holds NaN or infinity; that training diverged, take an earlier checkpoint")
     extra = next((key for key in state if key not in target), None)
     if extra is not None:
         raise InputError(
