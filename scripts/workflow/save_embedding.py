@@ -1,0 +1,156 @@
+"""Writing of embeddings: one vector per volume, and feature maps that lie right in world space."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.transforms.transform import Transform
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from scripts.errors import InputError
+
+__all__ = ["SaveEmbedding", "feature_affine", "save_embedding"]
+
+
+def feature_affine(affine: ArrayLike, stride: Sequence[int]) -> NDArray[np.float64]:
+    """Return the affine of a feature map whose cell 0 covers voxels 0 .. stride - 1 of an image.
+
+    The centre of cell c lies at voxel c * stride + (stride - 1) / 2.
+
+    Args:
+        affine: (4, 4) voxel to world of the image [mm].
+        stride: (3,) voxels per cell.
+
+    Returns:
+        (4, 4) cell to world [mm].
+    """
+    to_voxel = np.eye(4)
+    to_voxel[:3, :3] = np.diag(stride)
+    to_voxel[:3, 3] = (np.asarray(stride, dtype=float) - 1) / 2
+    return np.asarray(np.asarray(affine, dtype=np.float64) @ to_voxel)
+
+
+def save_embedding(
+    pooled: Tensor,
+    dense: Tensor,
+    *,
+    affine: ArrayLike,
+    stride: Sequence[int],
+    output_dir: str | Path,
+    name: str,
+    source: str = "",
+) -> tuple[Path, Path]:
+    """Write ``<name>_embedding.npz`` and ``<name>_features.nii.gz`` and return their paths.
+
+    The npz holds ``embedding`` (C,) float32, ``source`` and ``stride``; the NIfTI is 4D, (i, j, k, C) float32.
+    Each file appears whole or not at all.
+
+    Args:
+        pooled: (C,).
+        dense: (C, i, j, k).
+        affine: (4, 4) voxel to world of the embedded image [mm].
+        stride: (3,) voxels per cell.
+        output_dir: folder, made if missing.
+        name: start of the file names.
+        source: file that was embedded.
+    """
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    vector_path, map_path = folder / f"{name}_embedding.npz", folder / f"{name}_features.nii.gz"
+    vector, features = _numpy(pooled), np.moveaxis(_numpy(dense), 0, -1)
+    image = nib.Nifti1Image(features, feature_affine(affine, stride))
+    image.header.set_xyzt_units("mm")
+    _write(vector_path, lambda path: np.savez(path, embedding=vector, source=source, stride=np.asarray(stride)))
+    _write(map_path, lambda path: nib.save(image, path))
+    return vector_path, map_path
+
+
+class SaveEmbedding(Transform):
+    """Save what `scripts.workflow.embed` returned for one volume, under the name of its file.
+
+    In: a dictionary with the image, a `MetaTensor` (1, I, J, K) that knows its file and affine, and the
+    embedding, a mapping with ``pooled``, ``dense`` and ``stride``. Out: the same with ``embedding_file`` and
+    ``features_file`` added.
+
+    Args:
+        output_dir: folder to write to.
+        data_root_dir: where set, folders of the image below it are kept below ``output_dir``.
+        image_key: key of the image.
+        embedding_key: key of the embedding.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        *,
+        data_root_dir: str = "",
+        image_key: str = "image",
+        embedding_key: str = "pred",
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.data_root_dir = data_root_dir
+        self.image_key = image_key
+        self.embedding_key = embedding_key
+        self._sources: dict[Path, str] = {}
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the two files of one volume.
+
+        Raises:
+            InputError: the image does not know its file, lies outside ``data_root_dir``, or would overwrite
+                what another image of this run wrote.
+        """
+        image, embedding = data[self.image_key], data[self.embedding_key]
+        source = str(getattr(image, "meta", {}).get("filename_or_obj", ""))
+        if not source:
+            msg = f"{self.image_key} does not know its file: load it with LoadImaged(image_only=False) or as MetaTensor"
+            raise InputError(msg)
+        target = self._target(Path(source))
+        if self._sources.setdefault(target, source) != source:
+            msg = f"{source} and {self._sources[target]} would both be written as {target}_*: set data_root_dir"
+            raise InputError(msg)
+        paths = save_embedding(
+            embedding["pooled"],
+            embedding["dense"],
+            affine=image.affine.cpu().numpy(),
+            stride=[int(length) for length in embedding["stride"]],
+            output_dir=target.parent,
+            name=target.name,
+            source=source,
+        )
+        return {**data, "embedding_file": str(paths[0]), "features_file": str(paths[1])}
+
+    def _target(self, source: Path) -> Path:
+        """Return the path that the names of the files of ``source`` start with."""
+        name = source.name.removesuffix(".gz").removesuffix(".nii")
+        if not self.data_root_dir:
+            return self.output_dir / name
+        try:
+            below = source.absolute().parent.relative_to(Path(self.data_root_dir).absolute())
+        except ValueError:
+            msg = (
+                f"{source} does not lie in data_root_dir {self.data_root_dir}: set it to a folder that holds all images"
+            )
+            raise InputError(msg) from None
+        return self.output_dir / below / name
+
+
+def _write(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file through a temporary one beside it, so that it is never seen half written."""
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _numpy(values: Tensor) -> NDArray[np.float32]:
+    """Return a tensor as a float32 array."""
+    return np.asarray(values.detach().cpu().numpy(), dtype=np.float32)
