@@ -62,8 +62,8 @@ def brain_grid(spacing: float) -> Grid:
     Raises:
         InputError: If the spacing lies outside 0.7 to 8 mm.
     """
-    if not 0.7 <= spacing <= 8.0:
-        raise InputError(f"spacing is {spacing:g} mm: choose a value from 0.7 to 8")
+    if not isinstance(spacing, (int, float)) or not 0.7 <= spacing <= 8.0:
+        raise InputError(f"spacing is {spacing} mm: choose a number from 0.7 to 8")
     counts = [math.ceil(size / spacing) for size in _BRAIN_SIZE]
     middle = [low + size / 2 for low, size in zip(_BRAIN_LOW, _BRAIN_SIZE, strict=True)]
     origin = [m - spacing * (n - 1) / 2 for m, n in zip(middle, counts, strict=True)]

@@ -85,7 +85,7 @@ def grow_lesion(plan: LesionPlan, anatomy: Anatomy, rng: np.random.Generator) ->
     inner = depth + 1.5 * rough[1] + 1.2 * fine[1]
     inside = inner[weight > 0.5]
     cut = _level(inside, max(round(plan.cavity * inside.size), 1)) if inside.size else 0.0
-    return Lesion(weight, _ramp(inner - max(float(cut), 0.5)))
+    return Lesion(weight, _ramp(inner - max(float(cut), 1.2)))
 
 
 def grow_hyperintensity(amount: float, anatomy: Anatomy, rng: np.random.Generator) -> Array:
@@ -121,12 +121,17 @@ def _distance(plan: LesionPlan, points: Array) -> Array:
 def _outside_territory(side: int, points: Array) -> Array:
     """Penalty [mm] that rises outside the middle cerebral artery's territory (MNI coordinates)."""
     x, y, z = side * points[0], points[1], points[2]
-    medial = 1.8 * np.maximum(18.0 - x, 0.0) + 1.0 * np.maximum(30.0 - x, 0.0) * (z > 42.0)
-    posterior = 1.5 * np.maximum(-66.0 - y, 0.0)
-    inferior = 1.5 * np.maximum(-20.0 - z, 0.0) + 1.2 * np.maximum(-2.0 - z, 0.0) * (y < -38.0)
-    anterior = 1.2 * np.maximum(y - 48.0, 0.0)
-    penalty: Array = (medial + posterior + inferior + anterior).astype(np.float32)
-    return penalty
+    medial = 1.8 * _soft_plus(18.0 - x) + _soft_plus((z - 42.0) / 2.0 + 12.0 - x / 2.0)
+    posterior = 1.5 * _soft_plus(-66.0 - y)
+    inferior = 1.5 * _soft_plus(-24.0 - z) + _soft_plus(-14.0 - z / 2.0 - y / 2.0 - 10.0)
+    anterior = 1.2 * _soft_plus(y - 48.0)
+    return medial + posterior + inferior + anterior
+
+
+def _soft_plus(depth: Array) -> Array:
+    """Rise from 0 to ``depth`` over some 15 mm without a kink, which would show as a straight border."""
+    rise: Array = (0.5 * (depth + np.sqrt(depth * depth + 80.0))).astype(np.float32)
+    return rise
 
 
 def _level(values: Array, count: int) -> float:

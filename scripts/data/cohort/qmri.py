@@ -28,9 +28,7 @@ _PROVENANCE = "cohort.json"
 _LESION_SUFFIX = "desc-lesion_mask"
 
 
-def cohort_qmri(
-    out: str, subjects: int = 51, seed: int = 0, spacing: float = 1.0, stroke_fraction: float = 29 / 51
-) -> None:
+def cohort_qmri(out: str, subjects: int = 51, seed: int = 0, spacing: float = 1.0, jobs: int | None = None) -> None:
     """Write the embedded qMRI cohort and say what was written; the command ``cohort qmri``.
 
     Args:
@@ -38,11 +36,12 @@ def cohort_qmri(
         subjects: How many subjects, healthy and stroke interleaved.
         seed: The same seed gives the same bytes.
         spacing: Voxel size [mm].
-        stroke_fraction: Share of subjects with a chronic stroke lesion.
+        jobs: Subjects made at once; by default one per core, at most 4.
     """
-    megabytes = round(subjects * 20.0 / spacing**3)
-    tqdm.write(f"Simulating {subjects} subjects at {spacing:g} mm, seed {seed}, into {out} (about {megabytes} MB)")
-    path = make_qmri_cohort(out, subjects, seed, spacing, stroke_fraction=stroke_fraction)
+    brain_grid(spacing)
+    size = subjects * 17.0 / spacing**3
+    tqdm.write(f"Simulating {subjects} subjects at {spacing:g} mm, seed {seed}, into {out} (about {size:.0f} MB)")
+    path = make_qmri_cohort(out, subjects, seed, spacing, jobs=jobs)
     tqdm.write(f"Cohort: {path}  (simulated; maps in sub-*/anat, groups in {path / 'participants.tsv'})")
     tqdm.write(
         "Next: python -m monai.bundle run --config_file bundles/pretrain_seqinv/configs/train.json "
@@ -80,8 +79,8 @@ def make_qmri_cohort(
             settings, or more subjects than asked for.
     """
     root = Path(out)
-    settings = _check_settings(subjects, seed, spacing, stroke_fraction, jobs)
     grid = brain_grid(spacing)
+    settings = _check_settings(subjects, seed, spacing, stroke_fraction, jobs)
     _claim(root, settings, subjects)
     people = [draw_person(number, seed, stroke_fraction) for number in range(1, subjects + 1)]
     missing = [person for person in people if not (root / person.name).is_dir()]
@@ -154,14 +153,14 @@ def _check_settings(
     subjects: int, seed: int, spacing: float, stroke_fraction: float, jobs: int | None
 ) -> dict[str, Any]:
     """Return what the bytes of a subject depend on, besides its number."""
-    if subjects < 1 or subjects > 999:
-        raise InputError(f"subjects is {subjects}: choose 1 to 999")
-    if seed < 0:
-        raise InputError(f"seed is {seed}: choose 0 or more")
+    if not isinstance(subjects, int) or not 1 <= subjects <= 999:
+        raise InputError(f"subjects is {subjects}: choose a whole number from 1 to 999")
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed is {seed}: choose a whole number, 0 or more")
     if not 0.0 <= stroke_fraction <= 1.0:
         raise InputError(f"stroke_fraction is {stroke_fraction:g}: choose a share from 0 to 1")
-    if jobs is not None and jobs < 1:
-        raise InputError(f"jobs is {jobs}: choose 1 or more, or leave it out")
+    if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
+        raise InputError(f"jobs is {jobs}: choose a whole number, 1 or more, or leave it out")
     return {
         "cohort": "qmri",
         "version": _VERSION,

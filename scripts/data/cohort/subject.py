@@ -36,7 +36,7 @@ class Person:
 
 
 def draw_person(number: int, seed: int, stroke_fraction: float = 29 / 51) -> Person:
-    """Draw who subject ``number`` (from 1) is; groups alternate so that any three neighbours hold both."""
+    """Draw who subject ``number`` (from 1) is; the groups alternate."""
     rng = stream(seed, number, "person")
     reached, before = (int(np.floor(stroke_fraction * n + 1e-9)) for n in (number, number - 1))
     is_stroke = reached > before
@@ -54,6 +54,7 @@ def make_brain(person: Person, seed: int, grid: Grid) -> tuple[Anatomy, Lesion |
     ventricles = np.array([growth, growth]) + rng.normal(0.0, 0.3, 2)
     if person.lesion:
         ventricles[int(person.lesion.side > 0)] += 3.5 * min(person.lesion.volume_ml / 120.0, 1.0)
+    ventricles = np.clip(ventricles, -0.5, 8.0)
     size = (1.02 if person.sex == "M" else 0.975) * np.exp(rng.normal(0.0, 0.015))
     atrophy = 0.9 * ageing + rng.normal(0.0, 0.15)
     shape = draw_shape(rng, size=size, ventricles=(ventricles[0], ventricles[1]), atrophy=atrophy)

@@ -71,7 +71,7 @@ def load_template(spacing: float = 1.0) -> Template:
 
     The maps are ICBM 2009a nonlinear symmetric averages (T1, grey, white), 1 mm. The average's cerebrospinal
     fluid is what remains of the brain; grey matter around the ventricles, an artefact of fluid mixed with
-    white matter, is split into these two by its T1 intensity.
+    white matter, is split into these two by its T1 intensity, and the brain stem's is mostly white matter.
     """
     if spacing > 1.0:
         sharp = load_template(1.0)
@@ -91,6 +91,9 @@ def load_template(spacing: float = 1.0) -> Template:
     mesh = _coordinates(t1.shape, origin)
     planes["regional"][:] = _regional(grey, white, *mesh)
     planes["folding"][:] = 1.0 - _ellipsoid(*mesh, (0.0, -18.0, -12.0), (30.0, 30.0, 36.0), 0.0, edge=5.0)
+    stem = 0.6 * planes["grey"] * _ellipsoid(*mesh, (0.0, -27.0, -36.0), (17.0, 16.0, 28.0), 0.0, edge=3.0)
+    planes["grey"] -= stem
+    planes["white"] += stem
     _carve_centre(t1, planes, origin)
     return Template(torch.from_numpy(stack), origin, _pull(planes["ventricle"]))
 

@@ -65,7 +65,7 @@ TABLE = MappingProxyType(
         ),
         "cavity": (
             (97.5, 1.0, 1.6),
-            (0.31, 0.03, 0.018),
+            (0.265, 0.02, 0.012),
             (4.5, 1.2, 0.8),
             (2.0, 0.5, 0.3),
             (0.11, 0.03, 0.02),
@@ -90,11 +90,11 @@ def draw_values(rng: np.random.Generator) -> dict[str, Array]:
 
     Half the variance between people is shared by all tissues, as ageing and calibration move them together.
     """
-    shared = rng.standard_normal(len(MAPS)).clip(-2.5, 2.5)
+    shared = rng.standard_normal(len(MAPS)).clip(-2.0, 2.0)
     values = {}
     for tissue, row in TABLE.items():
         mean, between, _ = np.array(row).T
-        own = rng.standard_normal(len(MAPS)).clip(-2.5, 2.5)
+        own = rng.standard_normal(len(MAPS)).clip(-2.0, 2.0)
         values[tissue] = (mean + between * np.sqrt(0.5) * (shared + own)).astype(np.float32)
     return values
 
@@ -124,12 +124,12 @@ def paint_maps(
     grey, white = (weights[TISSUES.index(name)] for name in ("grey", "white"))
     maps: dict[str, Array] = {}
     for index, name in enumerate(MAPS):
-        mean = np.array([values[tissue][index] for tissue in tissues], np.float32)
-        within = np.array([TABLE[tissue][index][2] for tissue in tissues], np.float32)
-        texture = rng.standard_normal(weights.shape[1], dtype=np.float32) * np.float32(_FREE)
+        mean = [values[tissue][index] for tissue in tissues]
+        within = [TABLE[tissue][index][2] for tissue in tissues]
+        mixed = np.array([mean, within], np.float32) @ weights
+        texture = rng.standard_normal(int(weights.shape[1]), dtype=np.float32) * np.float32(_FREE)
         texture += np.float32(_MYELIN[index]) * myelin + np.float32(_IRON[index]) * iron
-        signal: Array = np.dot(mean, weights)
-        signal += np.dot(within, weights) * texture
+        signal: Array = mixed[0] + mixed[1] * texture
         gain = np.float32(_REGIONAL[index])
         signal += gain * anatomy.regional * (mean[0] * grey + mean[1] * white)
         if hyperintensity is not None:
