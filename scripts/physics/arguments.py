@@ -14,9 +14,7 @@ TensorLike: TypeAlias = float | Tensor
 """A number, or a tensor that broadcasts with the maps, e.g. (B, 1, 1, 1) for one value a sample."""
 
 
-def as_tensors(
-    maps: Sequence[TensorLike], settings: Sequence[TensorLike]
-) -> tuple[list[Tensor], list[Tensor]]:
+def as_tensors(maps: Sequence[TensorLike], settings: Sequence[TensorLike]) -> tuple[list[Tensor], list[Tensor]]:
     """Return ``maps`` and ``settings`` as tensors of one floating dtype on the device of the maps.
 
     Args:

@@ -34,15 +34,11 @@ def bspline_basis(
         InputError: if there are fewer than 4 control points or no point.
     """
     if n_control < 4 or size < 1:
-        raise InputError(
-            f"B-spline: {n_control} control points for {size} points; give at least 4 for at least 1"
-        )
+        raise InputError(f"B-spline: {n_control} control points for {size} points; give at least 4 for at least 1")
     return _basis(size, n_control, torch.device(device), dtype)
 
 
-def greville(
-    n_control: int, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> Tensor:
+def greville(n_control: int, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the abscissae of the control points where the field spans -1 to 1; the outer two lie beyond.
 
     Returns:

@@ -17,7 +17,8 @@ def rician(
 ) -> Tensor:
     """Return the magnitude of ``signal`` with Gaussian noise in both channels of the receiver.
 
-    sqrt((S + sigma e_r)^2 + (sigma e_i)^2), where e_r and e_i are standard normal.
+    sqrt((S + sigma e_r)^2 + (sigma e_i)^2), where e_r and e_i are standard normal. It has no derivative where
+    it is 0, which takes sigma = 0.
 
     Args:
         signal: S, any shape.

@@ -52,9 +52,7 @@ class Protocol:
         _check_parameters(self.sequence, self.parameters)
         missing = [name for name in names if name not in self.parameters and name not in OPTIONAL]
         if missing:
-            raise InputError(
-                f"protocol {self.sequence}: missing {', '.join(missing)}; give every parameter a number"
-            )
+            raise InputError(f"protocol {self.sequence}: missing {', '.join(missing)}; give every parameter a number")
         values = {name: float(self.parameters.get(name, default)) for name, default in names.items()}
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
@@ -76,9 +74,7 @@ class Protocol:
             InputError: if ``record`` is not one.
         """
         if set(record) != {"sequence", "parameters"}:
-            raise InputError(
-                f"protocol record: has keys {sorted(record)}; it needs 'sequence' and 'parameters'"
-            )
+            raise InputError(f"protocol record: has keys {sorted(record)}; it needs 'sequence' and 'parameters'")
         return cls(record["sequence"], record["parameters"])
 
 
@@ -161,14 +157,10 @@ def draw_protocol(prior: Mapping[str, Any], sequence: str, generator: torch.Gene
         fault = find_fault(sequence, parameters) if alternative.get("feasible") else None
         if fault is None:
             return Protocol(sequence, parameters)
-    raise InputError(
-        f"prior: {sequence} yields no timing that a scanner could run ({fault}); widen its ranges"
-    )
+    raise InputError(f"prior: {sequence} yields no timing that a scanner could run ({fault}); widen its ranges")
 
 
-def _draw_parameters(
-    alternative: Mapping[str, Any], sequence: str, generator: torch.Generator
-) -> dict[str, float]:
+def _draw_parameters(alternative: Mapping[str, Any], sequence: str, generator: torch.Generator) -> dict[str, float]:
     drawn: dict[str, float] = {}
     for name in DEFAULTS[sequence]:
         value = abs(draw_value(alternative[name], generator, drawn))
@@ -197,9 +189,7 @@ def _restricted(prior: Prior, kept: Any) -> Prior:
     for sequence in kept:
         _check_sequence(sequence)
         if prior.get(sequence) is None:
-            raise InputError(
-                f"prior: sequences names {sequence!r}, which the prior does not hold; add or drop it"
-            )
+            raise InputError(f"prior: sequences names {sequence!r}, which the prior does not hold; add or drop it")
     return {sequence: prior[sequence] for sequence in kept}
 
 

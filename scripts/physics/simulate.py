@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -20,8 +23,9 @@ R2Source: TypeAlias = Literal["r2star", "r2", "scaled"]
 _R2_SHARE = 0.7
 """R2 / R2* in brain tissue at 3 T, for maps without R2."""
 
-_CACHED = 1 << 16
-"""Voxels a slab on the CPU: its intermediate results stay in the cache."""
+_SLAB = 32767
+"""Values a slab on the CPU: its intermediate results stay in the cache, and it lies below the 32768 from which
+torch splits an operation among OpenMP threads, whose barriers cost more than the work on a busy machine."""
 
 
 def simulate(
@@ -56,36 +60,43 @@ def simulate(
     rows = range(len(maps)) if rows is None else rows
     _check(maps, protocols, rows, r2, r2_from)
     shape = (len(protocols), 1, *maps.shape[2:])
-    receive, transmit = (None if f is None else f.to(maps).expand(shape) for f in (receive, transmit))
-    inputs = _Inputs(maps, r2, r2_from, receive, transmit)
-    out = maps.new_empty(shape)
+    fields = (None if field is None else field.to(maps).expand(shape) for field in (receive, transmit))
+    volumes = _Volumes(maps.flatten(2), *(None if v is None else v.flatten(2) for v in (r2, *fields)))
+    out = maps.new_empty(shape).flatten(2)
+    graph = torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in volumes)
+    whole = maps.is_cuda or graph
+    tasks = []
     for kind, members in _groups(protocols).items():
         settings = _settings([protocols[i] for i in members], maps)
         images = torch.tensor(members, device=maps.device)
         anatomies = torch.tensor([rows[i] for i in members], device=maps.device)
-        for slab in _slabs(inputs, len(members)):
-            out[images, 0, slab] = _MODELS[kind](_Slab(inputs, anatomies, images, slab), settings)
-    return out
+        for voxels in _slabs(out.shape[2], out.shape[2] if whole else _SLAB // len(members)):
+            slab = _Slab(volumes, r2_from, anatomies, images, voxels)
+            tasks.append(partial(_image_slab, out, _MODELS[kind], slab, settings))
+    _run(tasks, threads=1 if whole else torch.get_num_threads())
+    return out.view(shape)
 
 
-class _Inputs(NamedTuple):
+class _Volumes(NamedTuple):
+    """What is imaged, and the fields it is imaged in; (B, channels, voxels) each."""
+
     maps: Tensor
     r2: Tensor | None
-    r2_from: R2Source
     receive: Tensor | None
     transmit: Tensor | None
 
 
 class _Slab(NamedTuple):
-    """What the samples of one kind of sequence hold in some planes of the first spatial axis: (b, i, J, K)."""
+    """The samples of one kind of sequence in some of their voxels; (b, v) each."""
 
-    inputs: _Inputs
+    volumes: _Volumes
+    r2_from: R2Source
     anatomies: Tensor
     images: Tensor
-    planes: slice
+    voxels: slice
 
     def tissue(self, channel: int) -> Tensor:
-        return self.inputs.maps[self.anatomies, channel, self.planes]
+        return self.volumes.maps[self.anatomies, channel, self.voxels]
 
     @property
     def pd_r1(self) -> tuple[Tensor, Tensor]:
@@ -97,20 +108,24 @@ class _Slab(NamedTuple):
 
     @property
     def r2(self) -> Tensor:
-        if self.inputs.r2_from == "r2" and self.inputs.r2 is not None:
-            return self.inputs.r2[self.anatomies, 0, self.planes]
-        return self.r2star if self.inputs.r2_from == "r2star" else _R2_SHARE * self.r2star
+        if self.r2_from == "r2" and self.volumes.r2 is not None:
+            return self.volumes.r2[self.anatomies, 0, self.voxels]
+        return self.r2star if self.r2_from == "r2star" else _R2_SHARE * self.r2star
 
     @property
     def receive(self) -> Tensor | None:
-        return None if self.inputs.receive is None else self.inputs.receive[self.images, 0, self.planes]
+        return self._field(self.volumes.receive)
 
     @property
     def transmit(self) -> Tensor | None:
-        return None if self.inputs.transmit is None else self.inputs.transmit[self.images, 0, self.planes]
+        return self._field(self.volumes.transmit)
+
+    def _field(self, field: Tensor | None) -> Tensor | None:
+        return None if field is None else field[self.images, 0, self.voxels]
 
 
 _Settings: TypeAlias = dict[str, Tensor]
+_Model: TypeAlias = Callable[[_Slab, _Settings], Tensor]
 
 
 def _fse(slab: _Slab, p: _Settings) -> Tensor:
@@ -146,7 +161,7 @@ def _mp2rage(slab: _Slab, p: _Settings) -> Tensor:
     return mp2rage(*slab.pd_r1, slab.r2star, flip_angles=angles, **settings, transmit=slab.transmit)
 
 
-_MODELS: dict[str, Callable[[_Slab, _Settings], Tensor]] = {
+_MODELS: dict[str, _Model] = {
     "fse": _fse,
     "gre": _gre,
     "gre_mt": _gre_mt,
@@ -166,26 +181,38 @@ def _groups(protocols: Sequence[Protocol]) -> dict[str, list[int]]:
 
 
 def _settings(protocols: Sequence[Protocol], like: Tensor) -> _Settings:
-    """Each parameter as a (b, 1, 1, 1) tensor; one transfer to the device for all."""
+    """Each parameter as a (b, 1) tensor; one transfer to the device for all."""
     names = list(protocols[0].parameters)
     table = torch.tensor([[p.parameters[name] for p in protocols] for name in names], dtype=torch.float64)
-    values = table.to(like.dtype).to(like.device)[..., None, None, None]
-    return dict(zip(names, values, strict=True))
+    return dict(zip(names, table.to(like.dtype).to(like.device)[..., None], strict=True))
 
 
-def _slabs(inputs: _Inputs, samples: int) -> Iterator[slice]:
-    """Slices of the first spatial axis; a single one where slabs gain nothing: on a GPU, with gradients."""
-    maps = inputs.maps
-    planes, voxels = maps.shape[2], max(1, samples * maps.shape[3] * maps.shape[4])
-    tensors = [value for value in inputs if isinstance(value, Tensor)]
-    whole = maps.is_cuda or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
-    step = max(1, planes if whole else _CACHED // voxels)
-    return (slice(start, start + step) for start in range(0, planes, step))
+def _slabs(voxels: int, step: int) -> Iterator[slice]:
+    step = max(1, step)
+    return (slice(start, start + step) for start in range(0, voxels, step))
 
 
-def _check(
-    maps: Tensor, protocols: Sequence[Protocol], rows: Sequence[int], r2: Tensor | None, r2_from: str
-) -> None:
+def _image_slab(out: Tensor, model: _Model, slab: _Slab, settings: _Settings) -> None:
+    out[slab.images, 0, slab.voxels] = model(slab, settings)
+
+
+def _run(tasks: Sequence[Callable[[], None]], threads: int) -> None:
+    """Run the tasks on as many threads, in the inference mode of the caller, which a new thread forgets."""
+    if threads == 1 or len(tasks) == 1:
+        for task in tasks:
+            task()
+        return
+    inference = torch.is_inference_mode_enabled()
+
+    def run(task: Callable[[], None]) -> None:
+        with torch.inference_mode(inference), torch.no_grad():
+            task()
+
+    with ThreadPoolExecutor(threads) as pool:
+        deque(pool.map(run, tasks), maxlen=0)
+
+
+def _check(maps: Tensor, protocols: Sequence[Protocol], rows: Sequence[int], r2: Tensor | None, r2_from: str) -> None:
     if maps.ndim != 5 or maps.shape[1] != 4 or not maps.is_floating_point():
         raise InputError(
             f"simulate: maps are {maps.dtype} of shape {tuple(maps.shape)}; give floats of (B, 4, I, J, K)"
