@@ -33,7 +33,7 @@ def people() -> list[dict[str, Any]]:
 def pure(one: dict[str, Any], name: str, least: float = 0.9) -> np.ndarray:
     chosen: np.ndarray = one["brain"].fractions[TISSUES.index(name)] > least
     if one["lesion"] is not None:
-        chosen = chosen & (one["lesion"].weight < 0.01)
+        chosen = chosen & (one["lesion"].extent < 0.01)
     return chosen
 
 
@@ -210,10 +210,10 @@ def test_lesions_have_the_planned_volume_and_side(people: list[dict[str, Any]]) 
 
 def test_a_cavity_is_dark_in_flair_within_a_bright_rim(people: list[dict[str, Any]]) -> None:
     for one in (people[1], people[3]):
-        image, weight, cavity = signals(one)["flair"], one["lesion"].weight, one["lesion"].cavity
+        image, extent, cavity = signals(one)["flair"], one["lesion"].extent, one["lesion"].cavity
         white = np.median(image[pure(one, "white")])
-        assert np.median(image[(weight > 0.95) & (cavity > 0.95)]) < 0.6 * white
-        assert np.median(image[(weight > 0.9) & (cavity < 0.1)]) > 1.2 * white
+        assert np.median(image[(extent > 0.95) & (cavity > 0.95)]) < 0.6 * white
+        assert np.median(image[(extent > 0.9) & (cavity < 0.1)]) > 1.2 * white
 
 
 def test_lesion_volumes_are_log_uniform_and_on_both_sides() -> None:

@@ -125,7 +125,7 @@ def build_anatomy(shape: Shape, grid: Grid, rng: np.random.Generator) -> Anatomy
     by a random field of gyral scale, so a subject shows its own, crisp sulci where the template is
     undecided and the template's tissue where it is sure. The brain stem keeps the template's soft mixtures.
     """
-    template = load_template(grid.spacing)
+    template = load_template(max(grid.spacing, 1.0))
     everywhere = to_template(shape, grid).reshape(3, -1)
     inside = sample_template(template, everywhere, ["brain"])["brain"] > 0.5
     points = np.ascontiguousarray(everywhere[:, inside])

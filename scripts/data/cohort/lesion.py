@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,15 +39,22 @@ class LesionPlan:
 
 @dataclass(frozen=True)
 class Lesion:
-    """Weights (N,) of lesioned tissue and, within it, of cavity (0 gliosis, 1 fluid)."""
+    """A lesion in the N voxels of a brain.
 
-    weight: Array
+    Attributes:
+        extent: (N,) share of the voxel that lies in the lesion.
+        cavity: (N,) share of that which is cavity.
+        gliosis: (N,) how far gliosis has replaced the remaining tissue: most beside the cavity.
+    """
+
+    extent: Array
     cavity: Array
+    gliosis: Array
 
     @property
     def mask(self) -> NDArray[np.bool_]:
         """(N,) bool: voxels of which more than half is lesion."""
-        return self.weight > 0.5
+        return self.extent > 0.5
 
 
 def draw_lesion(rng: np.random.Generator) -> LesionPlan:
@@ -69,10 +77,11 @@ def grow_lesion(plan: LesionPlan, anatomy: Anatomy, rng: np.random.Generator) ->
 
     A score in millimetres falls with the distance from the centre, with a penalty outside the territory and a
     random rough field; the lesion is the connected region above the level that gives the volume, its border
-    soft over about a millimetre. Within it a second level separates the cavity from its gliotic rim.
+    soft over about a millimetre. Within it a second level separates the cavity from the gliosis around
+    it, which fades with the distance from the cavity.
     """
     axes = anatomy.grid.axes()
-    rough = sample_lattice(white_lattice(rng, 15.0, 2), axes)[:, anatomy.brain]
+    rough = sample_lattice(white_lattice(rng, 15.0, 3), axes)[:, anatomy.brain]
     fine = sample_lattice(white_lattice(rng, 5.0, 2), axes)[:, anatomy.brain]
     score = -_distance(plan, anatomy.points) - _outside_territory(plan.side, anatomy.points)
     score += 6.5 * rough[0] + 2.2 * fine[0]
@@ -81,11 +90,13 @@ def grow_lesion(plan: LesionPlan, anatomy: Anatomy, rng: np.random.Generator) ->
     level = _level(score, wanted)
     body = _largest_part(anatomy, score > level)
     depth = np.where(ndimage.binary_dilation(body, iterations=2)[anatomy.brain], score - level, -1e3)
-    weight = _ramp(depth) * (1.0 - np.clip(anatomy.ventricle, 0.0, 1.0))
+    extent = _ramp(0.6 * depth) * (1.0 - np.clip(anatomy.ventricle, 0.0, 1.0))
     inner = depth + 1.5 * rough[1] + 1.2 * fine[1]
-    inside = inner[weight > 0.5]
+    inside = inner[extent > 0.5]
     cut = _level(inside, max(round(plan.cavity * inside.size), 1)) if inside.size else 0.0
-    return Lesion(weight, _ramp(inner - max(float(cut), 1.2)))
+    past = inner - max(float(cut), 1.2)
+    gliosis = 0.4 + 0.55 * _ramp(past / 12.0 + 0.45 * rough[2] + 0.25)
+    return Lesion(extent, _ramp(past), gliosis)
 
 
 def grow_hyperintensity(amount: float, anatomy: Anatomy, rng: np.random.Generator) -> Array:
@@ -150,7 +161,7 @@ def _largest_part(anatomy: Anatomy, chosen: NDArray[np.bool_]) -> NDArray[np.boo
     return largest
 
 
-def _ramp(depth: Array) -> Array:
+def _ramp(depth: NDArray[np.floating[Any]]) -> Array:
     """0 to 1 across about two millimetres around depth 0."""
     ramp: Array = (1.0 / (1.0 + np.exp(-np.clip(2.5 * depth, -40.0, 40.0)))).astype(np.float32)
     return ramp

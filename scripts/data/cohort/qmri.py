@@ -84,18 +84,20 @@ def make_qmri_cohort(
     _claim(root, settings, subjects)
     people = [draw_person(number, seed, stroke_fraction) for number in range(1, subjects + 1)]
     missing = [person for person in people if not (root / person.name).is_dir()]
-    if missing:
-        load_template(1.0)
-        load_template(spacing)
-    # One torch thread each: subjects side by side use the cores better, and sums do not depend on the machine.
+    with tqdm(total=subjects, initial=subjects - len(missing), desc="subjects", disable=not progress) as bar:
+        if missing:
+            _make_all(root, missing, seed, grid, jobs or min(os.cpu_count() or 1, 4), bar)
+    describe_dataset(root, [_participant(root, person) for person in people], settings)
+    return root
+
+
+def _make_all(root: Path, people: list[Person], seed: int, grid: Grid, jobs: int, bar: tqdm[Any]) -> None:
+    """Make several subjects side by side; the first failure stops those that have not begun."""
+    load_template(max(grid.spacing, 1.0))
+    # One torch thread each: subjects side by side use the cores better than threads within a subject.
     threads = torch.get_num_threads()
-    with (
-        ThreadPoolExecutor(
-            jobs or min(os.cpu_count() or 1, 4), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool,
-        tqdm(total=subjects, initial=subjects - len(missing), desc="subjects", disable=not progress) as bar,
-    ):
-        pending = [pool.submit(make_subject, root, person, seed, grid) for person in missing]
+    with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        pending = [pool.submit(make_subject, root, person, seed, grid) for person in people]
         try:
             for done in as_completed(pending):
                 done.result()
@@ -105,8 +107,6 @@ def make_qmri_cohort(
             raise
         finally:
             torch.set_num_threads(threads)
-    describe_dataset(root, [_participant(root, person) for person in people], settings)
-    return root
 
 
 def make_subject(root: Path, person: Person, seed: int, grid: Grid) -> None:
@@ -176,7 +176,7 @@ def _claim(root: Path, settings: dict[str, Any], subjects: int) -> None:
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is a file: name a folder with --out")
     if not record.is_file():
-        if root.is_dir() and any(root.iterdir()):
+        if root.is_dir() and any(not path.name.startswith(".part-") for path in root.iterdir()):
             raise InputError(f"{root} holds other files: name an empty or new folder with --out")
         root.mkdir(parents=True, exist_ok=True)
         write_json(record, settings)

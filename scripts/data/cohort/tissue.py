@@ -142,9 +142,10 @@ def _weights(anatomy: Anatomy, lesion: Lesion | None) -> tuple[tuple[str, ...], 
     """Names and weights (K, N) of all tissues, the lesion's two last."""
     if lesion is None:
         return TISSUES, anatomy.fractions
-    cavity = lesion.weight * lesion.cavity
-    kept = anatomy.fractions * (1.0 - lesion.weight)
-    return (*TISSUES, "cavity", "rim"), np.vstack([kept, cavity, lesion.weight - cavity])
+    cavity = lesion.extent * lesion.cavity
+    rim = (lesion.extent - cavity) * lesion.gliosis
+    kept = anatomy.fractions * (1.0 - cavity - rim)
+    return (*TISSUES, "cavity", "rim"), np.vstack([kept, cavity, rim])
 
 
 def _texture(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Array, Array]:
