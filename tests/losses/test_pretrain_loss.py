@@ -28,13 +28,16 @@ def test_gradient_reaches_both_branches_through_the_loss_alone() -> None:
 
 
 def test_half_precision_is_averaged_in_float32() -> None:
-    """A float16 sum of 2 million absolute errors of 1 would be infinite."""
-    image = torch.ones(4, 1, 80, 80, 80, dtype=torch.float16)
+    image = torch.randn(4, 1, 8, 8, 8).half()
     pred = {"embedding": torch.randn(4, 5).half(), "reconstruction": image}
+    target = torch.randn(4, 1, 8, 8, 8)
+    l1 = np.abs(image.double().numpy() - target.double().numpy()).mean()
+    results = [PretrainLoss(NTXentLoss())(pred, t) for t in (target, target.half())]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        result = PretrainLoss(NTXentLoss())(pred, torch.zeros_like(image))
-    assert {value.dtype for value in result.values()} == {torch.float32}
-    assert result["l1"].item() == 1.0
+        results.append(PretrainLoss(NTXentLoss())(pred, target))
+    assert {value.dtype for result in results for value in result.values()} == {torch.float32}
+    assert results[0]["l1"].item() == pytest.approx(l1, rel=1e-6)
+    assert results[2] == results[0]
 
 
 def test_refuses_a_target_of_other_shape() -> None:

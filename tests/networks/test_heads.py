@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from torch import Tensor
 
 from scripts.errors import InputError
@@ -167,3 +168,32 @@ def test_pretrain_net_refuses_heads_that_do_not_fit() -> None:
         PretrainNet(Encoder(features=widths), Projector(widths), Reconstructor(widths, (4, 3, 2)))
     with pytest.raises(InputError, match=r"features: .*got none"):
         Reconstructor(6, ())
+
+
+def test_pretrain_net_and_loss_from_a_config() -> None:
+    parser = ConfigParser(
+        {
+            "features": [2, 3, 4, 5, 6],
+            "net": {
+                "_target_": "scripts.networks.PretrainNet",
+                "encoder": {
+                    "_target_": "scripts.networks.Encoder",
+                    "features": "@features",
+                    "norm": ["group", {"num_groups": 1}],
+                },
+                "projector": {"_target_": "scripts.networks.Projector", "channels": "@features", "pooling": "levels"},
+                "reconstructor": {
+                    "_target_": "scripts.networks.Reconstructor",
+                    "channels": "$@features[-1]",
+                    "features": "$@features[-2::-1]",
+                },
+            },
+            "loss": {
+                "_target_": "scripts.losses.PretrainLoss",
+                "contrastive": {"_target_": "scripts.losses.NTXentLoss", "temperature": 0.5},
+            },
+        }
+    )
+    x = torch.randn(4, 1, 32, 32, 32)
+    losses = parser.get_parsed_content("loss")(parser.get_parsed_content("net")(x), x)
+    torch.testing.assert_close(losses["loss"].detach(), losses["contrastive"] + losses["l1"])
