@@ -10,19 +10,18 @@ import fire
 from scripts.errors import InputError, find_input_error
 
 
-def cohort_qmri(out: str, subjects: int = 51, seed: int = 0, spacing: float = 1.0, jobs: int | None = None) -> None:
+def cohort_qmri(out: str, subjects: int = 51, seed: int = 0, spacing: float = 1.0) -> None:
     """Make the embedded cohort of quantitative maps: a BIDS derivative of simulated anatomy.
 
     Args:
-        out: folder to make.
+        out: folder to make; an interrupted one is continued.
         subjects: how many; 22 of 51 are healthy, the others have a stroke lesion.
         seed: the same seed makes the same bytes.
         spacing: voxel size [mm].
-        jobs: subjects made side by side; default: the number of cores.
     """
-    from scripts.data.cohort.qmri import make_qmri_cohort
+    from scripts.data.cohort.qmri import cohort_qmri as make
 
-    make_qmri_cohort(out, subjects=subjects, seed=seed, spacing=spacing, jobs=jobs)
+    make(out, subjects, seed, spacing)
 
 
 def benchmark_views(
@@ -56,10 +55,25 @@ def demo(out: str = "demo", seed: int = 0, subjects: int | None = None, max_epoc
     run_demo(out, seed=seed, subjects=subjects, max_epochs=max_epochs)
 
 
+def gallery(out: str, dataset_dir: str, subjects: int = 2, height: float = 0.45) -> None:
+    """Draw typical contrasts simulated from a dataset's maps, an axial slice per subject and contrast.
+
+    Args:
+        out: PNG to write.
+        dataset_dir: a BIDS derivative of quantitative maps, or an embedded cohort.
+        subjects: rows of the picture.
+        height: position of the slice, from 0 (lowest brain voxel) to 1 (highest).
+    """
+    from scripts.gallery import draw_gallery
+
+    print(draw_gallery(out, dataset_dir, subjects, height))
+
+
 COMMANDS: dict[str, Any] = {
     "cohort": {"qmri": cohort_qmri},
     "benchmark": {"views": benchmark_views},
     "demo": demo,
+    "gallery": gallery,
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.data.qmri import find_subjects
-from scripts.data.splits import split_subjects
+from scripts.data.splits import PARTS, select, split_subjects, write_split
 from scripts.data.store import prepare_store
 from scripts.errors import InputError
 from scripts.workflow.ranks import main_process_first
@@ -18,6 +18,9 @@ __all__ = ["EMBEDDED", "pretraining_data"]
 logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
+
+PROVENANCE = "cohort.json"
+"""File at the root of every embedded cohort."""
 
 
 def pretraining_data(
@@ -74,15 +77,13 @@ def _prepare(
             raise InputError(msg)
     subjects = find_subjects(folder, missing=missing)
     stored = prepare_store(subjects, work_dir / "cache" / _slug(folder), units=units, jobs=jobs)
-    by_name = {subject["subject"]: subject for subject in stored}
-    split = split_subjects(list(by_name), (fractions[0], fractions[1]))
-    parts: dict[str, Any] = {
-        part: [by_name[name] for name in split[part]] for part in ("training", "validation", "test")
-    }
-    counts = ", ".join(f"{len(parts[part])} {part}" for part in ("training", "validation", "test"))
-    kind = "embedded (simulated)" if is_embedded else "real"
-    logger.info("Data: %s cohort %s: %s subjects", kind, folder, counts)
-    cohort = EMBEDDED if is_embedded else "real"
+    split = split_subjects([entry["subject"] for entry in stored], fractions)
+    write_split(split, work_dir / "split.json")
+    parts: dict[str, Any] = {part: select(stored, part, splits=split) for part in PARTS}
+    counts = ", ".join(f"{len(parts[part])} {part}" for part in PARTS)
+    # an embedded cohort that the user made beforehand is not real either
+    cohort = EMBEDDED if (folder / PROVENANCE).is_file() else "real"
+    logger.info("Data: %s cohort %s: %s subjects", cohort, folder, counts)
     return {**parts, "cohort": cohort, "dataset_dir": str(folder), "sha256": split["sha256"]}
 
 
