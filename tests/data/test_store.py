@@ -11,12 +11,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import scipy.spatial.transform
 
 from scripts.data.qmri import find_subjects, load_maps
 from scripts.data.store import prepare_store, read_header, read_region, read_voxels
 from scripts.errors import InputError
 
 ROOT = Path(__file__).parents[2]
+ROTATION = scipy.spatial.transform.Rotation.from_euler("xyz", [8, -12, 20], degrees=True).as_matrix()
 
 
 @pytest.fixture
@@ -50,10 +52,11 @@ def test_stored_volume_is_the_brain_of_the_scan_in_half_precision(stored):
 
 def test_coordinates_lead_back_to_the_source_file(write_subject, tmp_path):
     affine = np.array([[0, 0, -2.0, 30], [-1.5, 0, 0, 20], [0, 1.0, 0, -9], [0, 0, 0, 1]])
+    affine = np.block([[ROTATION, np.zeros((3, 1))], [0, 0, 0, 1]]) @ affine  # an oblique scan
     folder = write_subject(affine=affine)
     entry = prepare_store(find_subjects(folder.parents[1]), tmp_path / "cache", progress=False)[0]
     header, voxels = read_header(entry["store"]), read_voxels(entry["store"])
-    assert header.spacing == (2.0, 1.5, 1.0)
+    assert header.spacing == pytest.approx((2.0, 1.5, 1.0))
     source = nib.load(folder / "sub-001_PDmap.nii.gz")
     volume = np.load(entry["store"])
     where = np.rint(nib.affines.apply_affine(np.linalg.inv(source.affine), header.to_world(voxels))).astype(int)
@@ -191,6 +194,20 @@ def test_all_scans_are_looked_at_before_the_first_problem_is_told(cohort, tmp_pa
     headers = [json.loads(path.read_text()) for path in (tmp_path / "cache").glob("*.json")]
     assert sorted(header["subject"] for header in headers) == ["sub-001", "sub-003"]
     assert not list((tmp_path / "cache").glob(".*"))
+
+
+def test_nan_is_an_error_unless_told_otherwise(write_subject, tmp_path):
+    def spoil(volume):
+        volume[10, 12, 11] = np.nan
+        return volume
+
+    data = find_subjects(write_subject(change={"MTsat": spoil}).parents[1])
+    with pytest.raises(InputError, match=r"_MTsat\.nii\.gz holds 1 NaN or infinite voxels"):
+        prepare_store(data, tmp_path / "cache", progress=False)
+    entry = prepare_store(data, tmp_path / "cache", nan="zero", progress=False)[0]
+    header = read_header(entry["store"])
+    voxel = np.array([10, 12, 11]) - header.offset
+    np.testing.assert_array_equal(np.load(entry["store"])[(slice(3, 4), *voxel)], [0])
 
 
 def test_errors_name_the_cache_and_the_files(cohort, tmp_path):
