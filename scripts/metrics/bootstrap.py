@@ -53,9 +53,7 @@ def bootstrap_weights(n_groups: int, *, resamples: int = 2000, seed: int = 0) ->
     return generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=resamples).astype(np.float64)
 
 
-def percentile_interval(
-    draws: NDArray[np.float64], *, n_groups: int, level: float = 0.95
-) -> tuple[float, float]:
+def percentile_interval(draws: NDArray[np.float64], *, n_groups: int, level: float = 0.95) -> tuple[float, float]:
     """Return the central ``level`` interval of the finite draws; NaN for fewer than two subjects."""
     draws = draws[np.isfinite(draws)]
     if n_groups < 2 or len(draws) == 0:
@@ -64,9 +62,7 @@ def percentile_interval(
     return float(low), float(high)
 
 
-def group_sums(
-    values: NDArray[np.float64], groups: Sequence[str] | NDArray[np.generic]
-) -> NDArray[np.float64]:
+def group_sums(values: NDArray[np.float64], groups: Sequence[str] | NDArray[np.generic]) -> NDArray[np.float64]:
     """Return the sums of ``values`` (N, ...) over each group, (G, ...), in sorted order of the groups."""
     _, index = np.unique(np.asarray(groups), return_inverse=True)
     sums = np.zeros((int(index.max()) + 1, *values.shape[1:]))

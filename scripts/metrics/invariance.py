@@ -20,8 +20,10 @@ from scripts.metrics.probes import (
     TissuePrediction,
     balanced_accuracy,
     predict_tissue,
+    r_squared,
     sequence_probe,
     sequence_probe_hits,
+    squared_errors,
     tissue_probe,
 )
 from scripts.metrics.retrieval import retrieval_hits, retrieval_matrix, retrieval_top1
@@ -102,8 +104,7 @@ def invariance_table(
             raise InputError(f"{msg}, got {len(cells.subjects)} and {len(sequences)}")
         measured = [*_measures(cells, centre, resamples, seed), *_probes(cells, resamples, seed)]
         rows += [
-            (name, level, value, *interval, chance, better, n)
-            for name, value, interval, chance, better in measured
+            (name, level, value, *interval, chance, better, n) for name, value, interval, chance, better in measured
         ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -139,14 +140,13 @@ def _probes(cells: Cells, resamples: int, seed: int) -> Iterator[Row]:
     data = (cells.features.reshape(n * s, -1), np.repeat(cells.tissue, s, axis=0), subjects)
     for across, suffix in ((False, ""), (True, "_across_sequences")):
         said = predict_tissue(*data, np.tile(np.arange(s), n), across_sequences=across)
-        groups = subjects[said.row]
-        weights = bootstrap_weights(len(np.unique(groups)), resamples=resamples, seed=seed)
-        accuracy, tissues = balanced_accuracy(said.tissue, said.named), len(np.unique(said.tissue))
-        low_high = percentile_interval(_accuracy_draws(said, groups, weights), n_groups=weights.shape[1])
-        yield f"tissue_probe{suffix}", accuracy, low_high, 1 / tissues, "higher"
-        sums = group_sums(_errors(said), groups)
-        low_high = percentile_interval(_r2(weights @ sums), n_groups=weights.shape[1])
-        yield f"tissue_r2{suffix}", float(_r2(sums.sum(axis=0))), low_high, 0.0, "higher"
+        weights = bootstrap_weights(len(np.unique(said.subject)), resamples=resamples, seed=seed)
+        accuracy, chance = balanced_accuracy(said), 1 / max(len(said.tissues()), 1)
+        low_high = percentile_interval(_accuracy_draws(said, weights), n_groups=weights.shape[1])
+        yield f"tissue_probe{suffix}", accuracy, low_high, chance, "higher"
+        sums = group_sums(squared_errors(said), said.subject)
+        low_high = percentile_interval(r_squared(weights @ sums), n_groups=weights.shape[1])
+        yield f"tissue_r2{suffix}", float(r_squared(sums.sum(axis=0))), low_high, 0.0, "higher"
 
 
 def _pair_sums(
@@ -158,26 +158,14 @@ def _pair_sums(
     return total
 
 
-def _accuracy_draws(
-    said: TissuePrediction, groups: NDArray[np.generic], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the balanced accuracy in each draw, (R,), over the tissues that occur in it."""
-    members = np.eye(said.truth.shape[1])[said.tissue]
-    counts = weights @ group_sums(members, groups)
-    hits = weights @ group_sums(members * (said.tissue == said.named)[:, None], groups)
-    recall = np.divide(hits, counts, out=np.zeros_like(hits), where=counts > 0)
-    accuracy: NDArray[np.float64] = recall.sum(axis=1) / (counts > 0).sum(axis=1)
+def _accuracy_draws(said: TissuePrediction, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the balanced accuracy in each draw, (R,); NaN in draws that lack one of the scored tissues."""
+    labels = said.tissues()
+    if len(labels) < 2:
+        return np.full(len(weights), np.nan)
+    members = (said.tissue[:, None] == labels).astype(np.float64)
+    counts = weights @ group_sums(members, said.subject)
+    hits = weights @ group_sums(members * (said.tissue == said.named)[:, None], said.subject)
+    recall = np.divide(hits, counts, out=np.full_like(hits, np.nan), where=counts > 0)
+    accuracy: NDArray[np.float64] = recall.mean(axis=1)
     return accuracy
-
-
-def _errors(said: TissuePrediction) -> NDArray[np.float64]:
-    """Return the squared error of each prediction and the squared distance to the overall mean, (N, 2)."""
-    error = ((said.truth - said.predicted) ** 2).sum(axis=1)
-    return np.stack([error, ((said.truth - said.truth.mean(axis=0)) ** 2).sum(axis=1)], axis=1)
-
-
-def _r2(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 1 - error / spread for sums (..., 2); NaN where there is no spread."""
-    error, spread = sums[..., 0], sums[..., 1]
-    ratio = np.divide(error, spread, out=np.full_like(spread, np.nan), where=spread > 0)
-    return np.asarray(1 - ratio)

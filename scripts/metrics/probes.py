@@ -16,8 +16,10 @@ __all__ = [
     "TissuePrediction",
     "balanced_accuracy",
     "predict_tissue",
+    "r_squared",
     "sequence_probe",
     "sequence_probe_hits",
+    "squared_errors",
     "tissue_probe",
 ]
 
@@ -66,6 +68,7 @@ class TissuePrediction:
 
     Attributes:
         row: (N,) index of the row that was asked about.
+        subject: (N,) its subject.
         truth: (N, T) its tissue fractions.
         predicted: (N, T) the fractions that ridge regression predicted.
         tissue: (N,) index of its dominant tissue.
@@ -73,10 +76,16 @@ class TissuePrediction:
     """
 
     row: NDArray[np.intp]
+    subject: NDArray[np.generic]
     truth: NDArray[np.float64]
     predicted: NDArray[np.float64]
     tissue: NDArray[np.intp]
     named: NDArray[np.intp]
+
+    def tissues(self) -> list[int]:
+        """Return the tissues that dominate rows of at least two subjects, so that a probe can learn them."""
+        found = np.unique(self.tissue)
+        return [int(label) for label in found if len(np.unique(self.subject[self.tissue == label])) > 1]
 
 
 def tissue_probe(
@@ -108,10 +117,11 @@ def tissue_probe(
             subjects.
 
     Returns:
-        ``balanced_accuracy`` of the dominant tissue (mean over tissues of the share of their rows that were
-        named right), ``chance`` of it (1 / number of tissues that dominate somewhere, what always naming
-        the majority scores), ``r2`` of the fractions (all tissues pooled; 0 is predicting their means) and
-        ``n``, the number of rows.
+        ``balanced_accuracy`` of the dominant tissue: mean over tissues of the share of their rows that were
+        named right, over the tissues that dominate rows of at least two subjects (NaN when these are fewer
+        than two, as for large patches, which are all mostly grey matter). ``chance`` of it: 1 / number of
+        these tissues, what always naming the majority scores. ``r2`` of the fractions, all tissues pooled; 0
+        is predicting their means, NaN where they are all alike. ``n``, the number of rows.
 
     Raises:
         InputError: lengths that differ, no tissue, fewer than two subjects, or fewer than two sequences
@@ -126,18 +136,31 @@ def tissue_probe(
         folds=folds,
         penalty=penalty,
     )
-    spread = ((said.truth - said.truth.mean(axis=0)) ** 2).sum()
     return {
-        "balanced_accuracy": balanced_accuracy(said.tissue, said.named),
-        "chance": 1 / len(np.unique(said.tissue)),
-        "r2": float(1 - ((said.truth - said.predicted) ** 2).sum() / spread) if spread > 0 else float("nan"),
+        "balanced_accuracy": balanced_accuracy(said),
+        "chance": 1 / max(len(said.tissues()), 1),
+        "r2": float(r_squared(squared_errors(said).sum(axis=0))),
         "n": float(len(np.unique(said.row))),
     }
 
 
-def balanced_accuracy(truth: NDArray[np.intp], named: NDArray[np.intp]) -> float:
-    """Return the mean over the classes in ``truth`` (N,) of the share of them that ``named`` hit."""
-    return float(np.mean([(named[truth == label] == label).mean() for label in np.unique(truth)]))
+def balanced_accuracy(said: TissuePrediction) -> float:
+    """Return the mean over ``said.tissues()`` of the share of their rows named right; NaN for fewer than two."""
+    shares = [(said.named[said.tissue == label] == label).mean() for label in said.tissues()]
+    return float(np.mean(shares)) if len(shares) > 1 else float("nan")
+
+
+def squared_errors(said: TissuePrediction) -> NDArray[np.float64]:
+    """Return the squared error of each prediction and the squared distance to the overall mean, (N, 2)."""
+    error = ((said.truth - said.predicted) ** 2).sum(axis=1)
+    return np.stack([error, ((said.truth - said.truth.mean(axis=0)) ** 2).sum(axis=1)], axis=1)
+
+
+def r_squared(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 - error / spread for sums (..., 2) of `squared_errors`; NaN where the spread is rounding error."""
+    error, spread = sums[..., 0], sums[..., 1]
+    ratio = np.divide(error, spread, out=np.full_like(spread, np.nan), where=spread > 1e-12)
+    return np.asarray(1 - ratio)
 
 
 def predict_tissue(
@@ -158,9 +181,7 @@ def predict_tissue(
         msg = f"features, fractions, groups and sequences must have one row each, got {lengths} rows"
         raise InputError(msg)
     if across_sequences and len(np.unique(names)) < 2:
-        msg = (
-            "a tissue probe across sequences needs rows of 2 sequences or more: pass their names as sequences"
-        )
+        msg = "a tissue probe across sequences needs rows of 2 sequences or more: pass their names as sequences"
         raise InputError(msg)
     kept = np.flatnonzero(mix.sum(axis=1) > 0)
     if len(kept) == 0:
@@ -174,13 +195,13 @@ def predict_tissue(
             predicted = ridge_predict(x, mix[learn], asked, who, penalty=penalty)
             indicator, weight = np.eye(mix.shape[1])[dominant[learn]], _balanced_weights(dominant[learn])
             named = ridge_predict(x, indicator, asked, who, weight=weight, penalty=penalty).argmax(axis=1)
-            parts.append(TissuePrediction(ask, mix[ask], predicted, dominant[ask], named))
+            parts.append(TissuePrediction(ask, subjects[ask], mix[ask], predicted, dominant[ask], named))
     return TissuePrediction(*(np.concatenate(columns) for columns in zip(*map(_columns, parts), strict=True)))
 
 
 def _columns(said: TissuePrediction) -> tuple[NDArray[np.generic], ...]:
     """Return the arrays of a prediction in order."""
-    return said.row, said.truth, said.predicted, said.tissue, said.named
+    return said.row, said.subject, said.truth, said.predicted, said.tissue, said.named
 
 
 def _balanced_weights(labels: NDArray[np.intp]) -> NDArray[np.float64]:

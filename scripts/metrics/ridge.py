@@ -51,9 +51,7 @@ def ridge_predict(
     return _solve(x, y, asked, weight, (penalty,))[0]
 
 
-def subject_folds(
-    groups: Groups, n_rows: int, folds: int
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def subject_folds(groups: Groups, n_rows: int, folds: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Yield (train, test) row indices that share no subject; every row is tested once, nothing is random.
 
     Raises:

@@ -46,9 +46,7 @@ def test_sequence_probe_never_sees_the_subjects_it_is_tested_on() -> None:
     assert sequence_probe(features, subjects) == pytest.approx(0.5)
 
 
-def test_sequence_probe_equals_a_loop_over_subjects(
-    features: NDArray[np.float64], subjects: list[str]
-) -> None:
+def test_sequence_probe_equals_a_loop_over_subjects(features: NDArray[np.float64], subjects: list[str]) -> None:
     names = np.array(subjects)
     hits = []
     for name in np.unique(names):
@@ -140,8 +138,7 @@ def test_across_sequences_needs_a_code_that_sequences_share() -> None:
     }
     mix, groups, names = np.tile(fractions, (4, 1)), np.tile(subjects, 4), np.repeat(list("abcd"), 96)
     across = {
-        kind: tissue_probe(x, mix, groups, names, across_sequences=True, penalty=1e-6)
-        for kind, x in rows.items()
+        kind: tissue_probe(x, mix, groups, names, across_sequences=True, penalty=1e-6) for kind, x in rows.items()
     }
     assert across["shared"]["r2"] > 0.999
     assert across["own"]["r2"] < 0
@@ -151,9 +148,7 @@ def test_across_sequences_needs_a_code_that_sequences_share() -> None:
 def test_across_sequences_asks_about_every_row_from_every_other_sequence() -> None:
     fractions, features, subjects = tissue_rows(3)
     mix, x = np.tile(fractions, (3, 1)), np.tile(features, (3, 1))
-    said = predict_tissue(
-        x, mix, np.tile(subjects, 3), np.repeat(list("abc"), 96), across_sequences=True, penalty=1.0
-    )
+    said = predict_tissue(x, mix, np.tile(subjects, 3), np.repeat(list("abc"), 96), across_sequences=True, penalty=1.0)
     rows, counts = np.unique(said.row, return_counts=True)
     np.testing.assert_array_equal(rows, np.arange(3 * 96))
     np.testing.assert_array_equal(counts, 2)
@@ -176,6 +171,22 @@ def test_folds_share_no_subject_and_test_every_row_once() -> None:
     assert sorted(tested) == list(range(50))
 
 
+def test_a_tissue_that_dominates_in_one_subject_alone_is_not_scored() -> None:
+    fractions, features, subjects = tissue_rows()
+    alone = subjects == 3
+    two = np.stack([fractions[:, 0], fractions[:, 1], np.zeros(96)], axis=1) + 1e-3
+    with_third = np.where(alone[:, None], [0.1, 0.1, 0.8], two)
+    scored = tissue_probe(features, with_third, subjects)
+    assert scored["chance"] == pytest.approx(1 / 2)
+    said = predict_tissue(features, with_third, subjects)
+    rest = said.tissue != 2
+    expected = balanced_accuracy_score(said.tissue[rest], np.where(said.named == 2, 1 - said.tissue, said.named)[rest])
+    assert scored["balanced_accuracy"] == pytest.approx(expected)
+    only_grey = tissue_probe(features, np.tile([0.6, 0.3, 0.1], (96, 1)), subjects)
+    assert np.isnan(only_grey["balanced_accuracy"])
+    assert np.isnan(only_grey["r2"])
+
+
 @pytest.mark.parametrize(
     ("groups", "across", "fractions", "match"),
     [
@@ -187,9 +198,7 @@ def test_folds_share_no_subject_and_test_every_row_once() -> None:
     ],
     ids=["one subject", "lengths", "one sequence", "no tissue", "inf"],
 )
-def test_bad_input_is_refused(
-    groups: NDArray[np.generic], across: bool, fractions: float, match: str
-) -> None:
+def test_bad_input_is_refused(groups: NDArray[np.generic], across: bool, fractions: float, match: str) -> None:
     _, features, _ = tissue_rows()
     with pytest.raises(InputError, match=match):
         tissue_probe(features, np.full((96, 3), fractions), groups, across_sequences=across)
