@@ -45,9 +45,7 @@ def gather_views(z: Tensor, n_views: int) -> Tensor:
     rows = gather_with_gradient(z).reshape(-1, n_views, len(z) // n_views, z.shape[1])
     views = rows.transpose(0, 1).flatten(1, 2)
     if views.shape[1] < 2:
-        raise InputError(
-            "batch_size: the global batch holds one anatomy, nothing to tell it from; set 2 or more"
-        )
+        raise InputError("batch_size: the global batch holds one anatomy, nothing to tell it from; set 2 or more")
     return views
 
 
