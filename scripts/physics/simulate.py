@@ -60,7 +60,7 @@ def simulate(
     rows = range(len(maps)) if rows is None else rows
     _check(maps, protocols, rows, r2, r2_from)
     shape = (len(protocols), 1, *maps.shape[2:])
-    fields = (None if field is None else field.to(maps).expand(shape) for field in (receive, transmit))
+    fields = (_spread(receive, "receive", maps, shape), _spread(transmit, "transmit", maps, shape))
     volumes = _Volumes(maps.flatten(2), *(None if v is None else v.flatten(2) for v in (r2, *fields)))
     out = maps.new_empty(shape).flatten(2)
     graph = torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in volumes)
@@ -170,6 +170,16 @@ _MODELS: dict[str, _Model] = {
     "mprage_closed_form": _mprage_closed_form,
     "mp2rage": _mp2rage,
 }
+
+
+def _spread(field: Tensor | None, name: str, like: Tensor, shape: Sequence[int]) -> Tensor | None:
+    if field is None:
+        return None
+    try:
+        return field.to(like).expand(shape)
+    except RuntimeError:
+        message = f"simulate: the {name} field has shape {tuple(field.shape)}; it must broadcast to {tuple(shape)}"
+        raise InputError(message) from None
 
 
 def _groups(protocols: Sequence[Protocol]) -> dict[str, list[int]]:
