@@ -34,7 +34,7 @@ def draw_gallery(out: str | Path, dataset_dir: str | Path, subjects: int = 2, he
     protocols = typical_protocols()
     figure = Figure(figsize=(1.9 * len(protocols), 2.6 * len(rows) + 0.4), layout="constrained", facecolor="black")
     axes = figure.subplots(len(rows), len(protocols), squeeze=False)
-    for row, entry in zip(axes, rows, strict=True):
+    for number, (row, entry) in enumerate(zip(axes, rows, strict=True)):
         maps, _ = load_maps(entry)
         level = _slice_at(maps[0], height)
         plane = torch.from_numpy(np.ascontiguousarray(maps[None, :, :, :, level : level + 1]))
@@ -45,7 +45,7 @@ def draw_gallery(out: str | Path, dataset_dir: str | Path, subjects: int = 2, he
             low, high = (float(torch.quantile(inside, q)) for q in (0.01, 0.995))
             axis.imshow(image.T.numpy(), cmap="gray", origin="lower", vmin=min(low, 0.3 * high), vmax=high)
             axis.set_axis_off()
-            if row is axes[0]:
+            if number == 0:
                 axis.set_title(name, color="white", fontsize=10)
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -23,9 +20,8 @@ R2Source: TypeAlias = Literal["r2star", "r2", "scaled"]
 _R2_SHARE = 0.7
 """R2 / R2* in brain tissue at 3 T, for maps without R2."""
 
-_SLAB = 32767
-"""Values a slab on the CPU: its intermediate results stay in the cache, and it lies below the 32768 from which
-torch splits an operation among OpenMP threads, whose barriers cost more than the work on a busy machine."""
+_SLAB = 1 << 18
+"""Values a slab on the CPU: intermediate results of 1 MiB stay in the cache."""
 
 
 def simulate(
@@ -65,15 +61,12 @@ def simulate(
     out = maps.new_empty(shape).flatten(2)
     graph = torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in volumes)
     whole = maps.is_cuda or graph
-    tasks = []
     for kind, members in _groups(protocols).items():
         settings = _settings([protocols[i] for i in members], maps)
-        images = torch.tensor(members, device=maps.device)
-        anatomies = torch.tensor([rows[i] for i in members], device=maps.device)
+        images, anatomies = _index(members, maps.device), _index([rows[i] for i in members], maps.device)
         for voxels in _slabs(out.shape[2], out.shape[2] if whole else _SLAB // len(members)):
             slab = _Slab(volumes, r2_from, anatomies, images, voxels)
-            tasks.append(partial(_image_slab, out, _MODELS[kind], slab, settings))
-    _run(tasks, threads=1 if whole else torch.get_num_threads())
+            out[images, 0, voxels] = _MODELS[kind](slab, settings)
     return out.view(shape)
 
 
@@ -91,8 +84,8 @@ class _Slab(NamedTuple):
 
     volumes: _Volumes
     r2_from: R2Source
-    anatomies: Tensor
-    images: Tensor
+    anatomies: Tensor | slice
+    images: Tensor | slice
     voxels: slice
 
     def tissue(self, channel: int) -> Tensor:
@@ -202,24 +195,11 @@ def _slabs(voxels: int, step: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, voxels, step))
 
 
-def _image_slab(out: Tensor, model: _Model, slab: _Slab, settings: _Settings) -> None:
-    out[slab.images, 0, slab.voxels] = model(slab, settings)
-
-
-def _run(tasks: Sequence[Callable[[], None]], threads: int) -> None:
-    """Run the tasks on as many threads, in the inference mode of the caller, which a new thread forgets."""
-    if threads == 1 or len(tasks) == 1:
-        for task in tasks:
-            task()
-        return
-    inference = torch.is_inference_mode_enabled()
-
-    def run(task: Callable[[], None]) -> None:
-        with torch.inference_mode(inference), torch.no_grad():
-            task()
-
-    with ThreadPoolExecutor(threads) as pool:
-        deque(pool.map(run, tasks), maxlen=0)
+def _index(members: list[int], device: torch.device) -> Tensor | slice:
+    """An index of the first axis that keeps it; a slice for a single member, which copies nothing."""
+    if len(members) == 1:
+        return slice(members[0], members[0] + 1)
+    return torch.tensor(members, device=device)
 
 
 def _check(maps: Tensor, protocols: Sequence[Protocol], rows: Sequence[int], r2: Tensor | None, r2_from: str) -> None:
