@@ -140,7 +140,7 @@ def test_regions_lie_within_the_box_or_are_centred_and_padded(write_subject, tmp
     assert filled[before : before + header.shape[1]].any()
 
 
-def test_centres_are_brain_voxels_where_there_is_room(write_subject, tmp_path):
+def test_every_region_holds_brain_well_inside(write_subject, tmp_path):
     def hollow(volume):  # a brain of two far corners: most regions of the box would be empty
         kept = np.zeros_like(volume)
         kept[8:12, 9:13, 9:13] = volume[8:12, 9:13, 9:13]
@@ -151,8 +151,29 @@ def test_centres_are_brain_voxels_where_there_is_room(write_subject, tmp_path):
     data = prepare_store(
         find_subjects(folder.parents[1]), tmp_path / "cache", units={"pd": "p.u.", "r1": "1/s"}, progress=False
     )
-    dataset = RegionDataset(data, region_size=5, batch_size=1, seed=0)
-    assert all(dataset[i]["maps"][0].any() for i in range(60))
+    shape, offset = np.array(read_header(data[0]["store"]).shape), read_header(data[0]["store"]).offset
+    dataset = RegionDataset(data, region_size=16, batch_size=1, seed=0)
+    for index in range(100):
+        item = dataset[index]
+        start = item["start"].numpy() - offset
+        low = np.where(start == 0, 0, 2)  # an eighth of 16, save where the box ends
+        high = np.where(start == shape - 16, 16, 14)
+        inner = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        assert item["maps"][0][inner].any()
+
+
+def test_regions_spread_over_a_box_that_is_little_larger(write_subject, tmp_path):
+    folder = write_subject(shape=(40, 40, 40))
+    data = prepare_store(find_subjects(folder.parents[1]), tmp_path / "cache", progress=False)
+    header = read_header(data[0]["store"])
+    size = int(0.8 * min(header.shape))
+    dataset = RegionDataset(data, region_size=size, batch_size=1, seed=0)
+    starts = np.array([dataset[i]["start"].numpy() for i in range(400)]) - header.offset
+    for axis, extent in enumerate(header.shape):
+        room = extent - size
+        assert set(starts[:, axis]) == set(range(room + 1))
+        # centred on brain voxels, seven starts of ten would lie on the edge of the box
+        assert np.isin(starts[:, axis], (0, room)).mean() < 0.45
 
 
 def test_mixed_maps_are_reduced_to_those_all_have(stored, caplog):
