@@ -34,9 +34,7 @@ def find_root(dataset_dir: str | Path) -> Path:
         return folder
     pipelines = [path for path in sorted(folder.glob("derivatives/*")) if _has_maps(path)]
     if len(pipelines) > 1:
-        raise InputError(
-            f"{folder} has maps of {len(pipelines)} pipelines: set dataset_dir to one, as {pipelines[0]}"
-        )
+        raise InputError(f"{folder} has maps of {len(pipelines)} pipelines: set dataset_dir to one, as {pipelines[0]}")
     if not pipelines:
         raise InputError(
             f"no subjects with maps in {folder}: expected {_PATTERN} there or under derivatives/<pipeline>"

@@ -53,9 +53,7 @@ def read_header(path: str | Path) -> NiftiHeader:
     return NiftiHeader(path, shape, affine)
 
 
-def read_volume(
-    path: str | Path, *, nan: Literal["error", "zero"] = "error"
-) -> tuple[np.ndarray, np.ndarray]:
+def read_volume(path: str | Path, *, nan: Literal["error", "zero"] = "error") -> tuple[np.ndarray, np.ndarray]:
     """Return the voxels (I, J, K) of a 3D NIfTI file as float32 in RAS+ order, and their affine (4, 4) [mm].
 
     Args:
@@ -110,9 +108,7 @@ def _open(path: Path) -> Any:
     try:
         return nib.load(path)
     except _UNREADABLE as error:
-        raise InputError(
-            f"{path} cannot be read as NIfTI ({_short(error)}): copy or export it again"
-        ) from error
+        raise InputError(f"{path} cannot be read as NIfTI ({_short(error)}): copy or export it again") from error
 
 
 def _read_voxels(path: Path) -> np.ndarray:

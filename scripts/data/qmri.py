@@ -136,9 +136,7 @@ def substitutes(subject: Mapping[str, Any]) -> dict[str, str]:
         instead["mtsat"] = "0, the MT term of the signal is off"
     if not subject.get("r2star"):
         has_r2 = bool(subject.get("r2"))
-        instead["r2star"] = (
-            f"R2 / {R2_OVER_R2STAR}" if has_r2 else f"{R2STAR_CONSTANT:g} 1/s throughout the brain"
-        )
+        instead["r2star"] = f"R2 / {R2_OVER_R2STAR}" if has_r2 else f"{R2STAR_CONSTANT:g} 1/s throughout the brain"
     return instead
 
 
@@ -175,9 +173,7 @@ def _require_own_unit(
     told = f"{LABELS[name]} of {subject['subject']}"
     median = f"brain median {float(np.median(sample)):.4g}"
     if not guesses:
-        raise InputError(
-            f"{told} looks like no known unit ({median}): check {subject[name]}, or set units for {name}"
-        )
+        raise InputError(f"{told} looks like no known unit ({median}): check {subject[name]}, or set units for {name}")
     setting = " or ".join(f'units={{"{name}": "{unit}"}}' for unit in guesses)
     raise InputError(
         f"{told} looks like {' or '.join(guesses)} ({median}, {subject[name]}): set {setting}, "
@@ -193,14 +189,10 @@ def _white_matter_median(pd: np.ndarray, r1: np.ndarray) -> float:
 
 def _check_brain(subject: Mapping[str, Any], brain: np.ndarray, affine: np.ndarray) -> None:
     if not brain.any():
-        raise InputError(
-            f"{subject['pd']} and {subject['r1']} are positive in no common voxel: check both maps"
-        )
+        raise InputError(f"{subject['pd']} and {subject['r1']} are positive in no common voxel: check both maps")
     litres = float(brain.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1e6
     if litres > _LARGEST_BRAIN:
-        logger.warning(
-            "%s: PD and R1 are positive in %.1f l; were the maps masked?", subject["subject"], litres
-        )
+        logger.warning("%s: PD and R1 are positive in %.1f l; were the maps masked?", subject["subject"], litres)
 
 
 def _check_grid(subject: Mapping[str, Any]) -> None:

@@ -40,9 +40,7 @@ def split_subjects(names: Iterable[str], fractions: Sequence[float] = (0.7, 0.1)
     if not ordered:
         raise InputError("no subjects to split: check dataset_dir")
     if len(fractions) != 2 or min(fractions) <= 0 or sum(fractions) >= 1:
-        raise InputError(
-            f"fractions={tuple(fractions)}: give two positive numbers that add up to less than 1"
-        )
+        raise InputError(f"fractions={tuple(fractions)}: give two positive numbers that add up to less than 1")
     n = len(ordered)
     n_training = max(1, min(int(n * fractions[0]), n - 2))
     n_validation = min(max(1, int(n * fractions[1])), n - n_training - 1) if n > 2 else 0
@@ -122,9 +120,7 @@ def read_split(path: str | Path) -> dict[str, Any]:
     if len(names) != len(set(names)):
         raise InputError(f"{path} has a subject in two parts: write the split anew")
     if _hash(parts) != written:
-        raise InputError(
-            f"{path} was changed after it was written (sha256 differs): restore or write it anew"
-        )
+        raise InputError(f"{path} was changed after it was written (sha256 differs): restore or write it anew")
     return {**parts, "sha256": written}
 
 

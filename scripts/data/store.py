@@ -69,9 +69,7 @@ def prepare_store(
             folder.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(folder)
         except OSError as error:
-            raise InputError(
-                f"cache_dir {folder} cannot be written ({error.strerror}): set another"
-            ) from error
+            raise InputError(f"cache_dir {folder} cannot be written ({error.strerror}): set another") from error
         _build_all(to_build, settings, jobs, progress)
     return [{**entry, "store": str(store)} for entry, store in zip(data, stores, strict=True)]
 
@@ -127,9 +125,7 @@ def _build(entry: Mapping[str, Any], store: Path, settings: Mapping[str, Any]) -
         _write(store.with_suffix(".voxels.npy"), _draw_voxels(brain))
         _write(store.with_suffix(".json"), asdict(header))
     except OSError as error:
-        raise InputError(
-            f"{store} cannot be written ({error.strerror}): free space or set cache_dir"
-        ) from error
+        raise InputError(f"{store} cannot be written ({error.strerror}): free space or set cache_dir") from error
 
 
 def _bounding_box(brain: np.ndarray) -> tuple[slice, slice, slice] | None:

@@ -111,9 +111,7 @@ def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     try:
         return np.load(path, mmap_mode=mmap_mode)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is missing or damaged: delete its .json and prepare the store again"
-        ) from error
+        raise InputError(f"{path} is missing or damaged: delete its .json and prepare the store again") from error
 
 
 def _tuples(value: Any) -> Any:

@@ -127,9 +127,7 @@ def _scaled(median: float, unit: str) -> float:
 
 def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Return Spearman's correlation of two samples (n,), without scipy's import time; ties in order found."""
-    ranks: Sequence[np.ndarray] = [
-        np.argsort(np.argsort(sample, kind="stable")) for sample in (first, second)
-    ]
+    ranks: Sequence[np.ndarray] = [np.argsort(np.argsort(sample, kind="stable")) for sample in (first, second)]
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
