@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from scripts.data.qmri import find_subjects
 from scripts.data.splits import PARTS, select, split_subjects, write_split
@@ -31,6 +31,7 @@ def pretraining_data(
     fractions: Sequence[float] = (0.7, 0.1),
     missing: Sequence[str] = (),
     units: Mapping[str, str] | str = "auto",
+    nan: Literal["error", "zero"] = "error",
     jobs: int = 2,
 ) -> dict[str, Any]:
     """Find, check, split and cache the subjects; everything that can be wrong with them is told here.
@@ -43,6 +44,7 @@ def pretraining_data(
         fractions: shares of the sorted subjects for training and validation; the rest is held out.
         missing: maps that subjects may lack, see `scripts.data.qmri.find_subjects`.
         units: units of the maps where they cannot be told, see `scripts.data.qmri.load_maps`.
+        nan: ``error`` refuses maps that hold NaN or Inf, ``zero`` sets such voxels to 0.
         jobs: subjects that are prepared side by side.
 
     Returns:
@@ -54,7 +56,7 @@ def pretraining_data(
     """
     work_dir = Path(work_dir)
     return main_process_first(
-        lambda: _prepare(dataset_dir, work_dir, dict(embedded or {}), tuple(fractions), missing, units, jobs)
+        lambda: _prepare(dataset_dir, work_dir, dict(embedded or {}), tuple(fractions), missing, units, nan, jobs)
     )
 
 
@@ -65,6 +67,7 @@ def _prepare(
     fractions: tuple[float, ...],
     missing: Sequence[str],
     units: Mapping[str, str] | str,
+    nan: Literal["error", "zero"],
     jobs: int,
 ) -> dict[str, Any]:
     is_embedded = str(dataset_dir) == EMBEDDED
@@ -76,7 +79,7 @@ def _prepare(
             msg = f"dataset_dir {folder} does not exist: give a folder of quantitative maps, or '{EMBEDDED}'"
             raise InputError(msg)
     subjects = find_subjects(folder, missing=missing)
-    stored = prepare_store(subjects, work_dir / "cache" / _slug(folder), units=units, jobs=jobs)
+    stored = prepare_store(subjects, work_dir / "cache" / _slug(folder), units=units, nan=nan, jobs=jobs)
     split = split_subjects([entry["subject"] for entry in stored], fractions)
     write_split(split, work_dir / "split.json")
     parts: dict[str, Any] = {part: select(stored, part, splits=split) for part in PARTS}
