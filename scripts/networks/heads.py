@@ -26,18 +26,30 @@ class Projector(nn.Module):
         hidden: width between the two linear layers.
         out: length of the embedding.
         pooling: kind of `Pooling`.
+        norm: "batch" puts batch normalisation before the GELU, as SimCLR's published code does: the pooled
+            features of an untrained encoder are nearly the same for every image, and centring them over the
+            batch ends the loss's first plateau. None (the paper's table names none) has no normalisation. Each
+            process of a distributed run normalises over its own images.
 
     Attributes:
         needs_levels: whether the pooling reads all levels, not the bottleneck alone.
     """
 
     def __init__(
-        self, channels: int | Sequence[int] = 768, hidden: int = 512, out: int = 128, pooling: str = "mean"
+        self,
+        channels: int | Sequence[int] = 768,
+        hidden: int = 512,
+        out: int = 128,
+        pooling: str = "mean",
+        norm: str | None = None,
     ) -> None:
         super().__init__()
         self.pooling = Pooling(pooling, channels)
         self.needs_levels = pooling == "levels"
-        self.mlp = nn.Sequential(nn.Linear(self.pooling.out_channels, hidden), nn.GELU(), nn.Linear(hidden, out))
+        if norm not in (None, "batch"):
+            raise InputError(f"unknown projector norm {norm!r}: use batch, or null for none")
+        between = [nn.GELU()] if norm is None else [nn.BatchNorm1d(hidden), nn.GELU()]
+        self.mlp = nn.Sequential(nn.Linear(self.pooling.out_channels, hidden), *between, nn.Linear(hidden, out))
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         """Return embeddings (N, out) of levels (N, C_l, d_l, h_l, w_l): all, finest first, or the last."""
