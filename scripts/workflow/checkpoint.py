@@ -21,6 +21,8 @@ __all__ = ["Checkpointing", "atomic_write", "save_tensors"]
 
 logger = logging.getLogger(__name__)
 
+_ENCODER = "encoder."
+
 
 def atomic_write(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let ``write`` make a file that appears at ``path`` whole or not at all.
@@ -44,16 +46,22 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> Path:
 
 
 def save_tensors(content: Any, path: str | Path) -> Path:
-    """Write ``content`` with `torch.save`, atomically."""
-    return atomic_write(path, lambda part: torch.save(content, part))
+    """Write ``content`` with `torch.save`, atomically; the same tensors give the same bytes."""
+
+    def write(part: Path) -> None:
+        # given a path, torch would write its name, here a random one, into the file
+        with part.open("wb") as stream:
+            torch.save(content, stream)
+
+    return atomic_write(path, write)
 
 
 class Checkpointing:
     """Save everything that a run needs to continue, and continue from it.
 
-    ``checkpoint.pt`` holds network, optimiser, schedule, gradient scaler, epoch, iteration and the settings of
-    the run, and loads with ``weights_only=True``; ``model.pt`` holds the network's tensors alone. Both are
-    replaced atomically, so a kill leaves the previous ones.
+    ``checkpoint.pt`` holds network (and its encoder alone, under ``encoder``), optimiser, schedule, gradient
+    scaler, epoch, iteration and the settings of the run, and loads with ``weights_only=True``; ``model.pt``
+    holds the network's tensors alone. Both are replaced atomically, so a kill leaves the previous ones.
 
     Args:
         directory: where both files lie.
@@ -146,6 +154,8 @@ class Checkpointing:
         state = self.network.state_dict()
         content = {
             "model": state,
+            # the same tensors, written once: monai's ckpt_export takes one entry of a checkpoint
+            "encoder": {k.removeprefix(_ENCODER): v for k, v in state.items() if k.startswith(_ENCODER)},
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
