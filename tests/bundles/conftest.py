@@ -1,0 +1,204 @@
+"""One tiny cohort and one tiny training, shared by all tests of what users type."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigWorkflow
+
+from scripts.data.cohort.qmri import make_qmri_cohort
+from scripts.errors import InputError, find_input_error
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = Path("bundles/pretrain_seqinv/configs")
+
+TINY: dict[str, Any] = {
+    "patch_size": 32,
+    "features": [4, 4, 8, 8, 8],
+    "projection": [16, 8],
+    "split_fractions": [0.5, 0.2],
+    "epoch_length": 2,
+    "max_epochs": 3,
+    "batch_size": 2,
+    "num_workers": 0,
+    "val_interval": 2,
+    "picture_interval": 2,
+}
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def configs() -> Path:
+    """The bundle's configs, relative to the repository's root as users type them."""
+    return CONFIGS
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten embedded subjects at 4 mm: five for training, two for validation, three held out."""
+    return make_qmri_cohort(tmp_path_factory.mktemp("cohort") / "qmri", 10, 0, 4.0, progress=False)
+
+
+@pytest.fixture(scope="session")
+def work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="session")
+def settings_in(cohort: Path, work_dir: Path) -> Callable[..., dict[str, Any]]:
+    """Overrides of a tiny run that writes below one folder and nowhere else."""
+
+    def settings(folder: Path, **changed: Any) -> dict[str, Any]:
+        places = {
+            "dataset_dir": str(cohort),
+            "work_dir": str(work_dir),
+            "output_dir": str(folder / "eval"),
+            "ckpt_dir": str(folder / "models"),
+            "tracking_uri": f"sqlite:///{folder / 'mlruns.db'}",
+        }
+        return {**TINY, **places, **changed}
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """The environment of a user who set nothing, on few threads."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "PYTHONPATH", "SEQINV"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture(scope="session")
+def bundle_command() -> Callable[..., list[str]]:
+    """``python -m monai.bundle run --config_file ... --key value ...`` as a list of words."""
+
+    def command(names: list[str], settings: dict[str, Any], *, folder: Path = CONFIGS) -> list[str]:
+        files = [str(folder / name) for name in names]
+        options = [word for k, v in settings.items() for word in (f"--{k}", _word(v))]
+        config = files[0] if len(files) == 1 else str(files)
+        return [sys.executable, "-m", "monai.bundle", "run", "--config_file", config, *options]
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def execute(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command to its end and return what it said."""
+
+    def run(command: list[str], cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def workflow_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ConfigWorkflow]:
+    """Make a workflow of some configs in this process, on the CPU; what it changes here is undone."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def make(names: list[str], settings: dict[str, Any], workflow_type: str = "train") -> ConfigWorkflow:
+        return ConfigWorkflow(
+            config_file=[str(CONFIGS / name) for name in names],
+            meta_file=str(CONFIGS / "metadata.json"),
+            logging_file=False,
+            workflow_type=workflow_type,
+            device="cpu",
+            amp=False,
+            **settings,
+        )
+
+    return make
+
+
+@pytest.fixture
+def run_here(workflow_of: Callable[..., ConfigWorkflow]) -> Callable[..., ConfigWorkflow]:
+    """Initialize and run a workflow in this process and return it."""
+
+    def run(names: list[str], settings: dict[str, Any], workflow_type: str = "train") -> ConfigWorkflow:
+        workflow = workflow_of(names, settings, workflow_type)
+        workflow.initialize()
+        workflow.run()
+        return workflow
+
+    return run
+
+
+@pytest.fixture
+def refusal(run_here: Callable[..., ConfigWorkflow]) -> Callable[..., str]:
+    """Run a workflow that has to be refused and return the one line that says why."""
+
+    def tell(names: list[str], settings: dict[str, Any], workflow_type: str = "train") -> str:
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - monai wraps it, its type is tested below
+            run_here(names, settings, workflow_type)
+        cause = find_input_error(caught.value)
+        assert isinstance(cause, InputError), repr(caught.value)
+        line = str(cause)
+        assert "\n" not in line
+        return line
+
+    return tell
+
+
+@pytest.fixture(scope="session")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory,
+    settings_in: Callable[..., dict[str, Any]],
+    bundle_command: Callable[..., list[str]],
+    execute: Callable[..., subprocess.CompletedProcess[str]],
+) -> dict[str, Any]:
+    """The card's command, tiny, run once without interruption in a process of its own."""
+    folder = tmp_path_factory.mktemp("trained")
+    settings = settings_in(folder)
+    done = execute(bundle_command(["train.json"], settings))
+    assert done.returncode == 0, done.stderr
+    return {"folder": folder, "settings": settings, "stdout": done.stdout, "stderr": done.stderr}
+
+
+@pytest.fixture
+def history() -> Callable[..., dict[str, list[tuple[int, float]]]]:
+    """Return every (step, value) of every metric of a run, in the order of steps."""
+
+    def read(folder: Path) -> dict[str, list[tuple[int, float]]]:
+        run, client = _only_run(folder)
+        return {
+            key: sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, key))
+            for key in run.data.metrics
+        }
+
+    return read
+
+
+@pytest.fixture
+def only_run() -> Callable[[Path], Any]:
+    """Return the one MLflow run of the store in a folder; fails if there are none or several."""
+    return lambda folder: _only_run(folder)[0]
+
+
+def _only_run(folder: Path) -> tuple[Any, Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlruns.db'}")
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    runs = client.search_runs(experiments)
+    assert len(runs) == 1
+    return runs[0], client
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
