@@ -107,6 +107,20 @@ def test_projector_stays_in_float32_under_autocast() -> None:
     assert torch.equal(embedding, projector(x))
 
 
+def test_batch_norm_in_the_projector_tells_nearly_equal_features_apart():
+    torch.manual_seed(0)
+    pooled = 0.3 + 1e-3 * torch.randn(16, 16, 1, 1, 1)
+    cosine = []
+    for norm in (None, "batch"):
+        torch.manual_seed(1)
+        z = torch.nn.functional.normalize(Projector(16, 32, 8, norm=norm)([pooled]), dim=1)
+        cosine.append((z @ z.T)[~torch.eye(16, dtype=torch.bool)].mean().item())
+    assert cosine[0] > 0.999
+    assert cosine[1] < 0.5
+    with pytest.raises(InputError, match="unknown projector norm 'layer'"):
+        Projector(16, norm="layer")
+
+
 def test_reconstructed_block_depends_on_its_cell_alone() -> None:
     """Kernel 2, stride 2, no overlap: with the norms off, one bottleneck cell makes one 16^3 block."""
     reconstructor = Reconstructor(4, (4, 3, 3, 2)).eval()
