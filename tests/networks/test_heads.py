@@ -116,7 +116,7 @@ def test_batch_norm_in_the_projector_tells_nearly_equal_features_apart():
         z = torch.nn.functional.normalize(Projector(16, 32, 8, norm=norm)([pooled]), dim=1)
         cosine.append((z @ z.T)[~torch.eye(16, dtype=torch.bool)].mean().item())
     assert cosine[0] > 0.999
-    assert cosine[1] < 0.5
+    assert cosine[1] < 0.9
     with pytest.raises(InputError, match="unknown projector norm 'layer'"):
         Projector(16, norm="layer")
 
