@@ -55,6 +55,20 @@ def demo(out: str = "demo", seed: int = 0, subjects: int | None = None, max_epoc
     run_demo(out, seed=seed, subjects=subjects, max_epochs=max_epochs)
 
 
+def compare(out: str, max_epochs: int = 30, seed: int = 0, page: str | None = None) -> None:
+    """Pretrain Base, SeqAug and SeqInv alike with the demo's network and measure all; continues what was begun.
+
+    Args:
+        out: folder for all of it.
+        max_epochs: length of each pretraining, in epochs of the demo.
+        seed: of cohort, weights and views.
+        page: Markdown file to write; default: RESULTS.md in ``out``.
+    """
+    from scripts.compare import compare_variants
+
+    print(compare_variants(out, max_epochs=max_epochs, seed=seed, page=page))
+
+
 def gallery(out: str, dataset_dir: str, subjects: int = 2, height: float = 0.45) -> None:
     """Draw typical contrasts simulated from a dataset's maps, an axial slice per subject and contrast.
 
@@ -72,6 +86,7 @@ def gallery(out: str, dataset_dir: str, subjects: int = 2, height: float = 0.45)
 COMMANDS: dict[str, Any] = {
     "cohort": {"qmri": cohort_qmri},
     "benchmark": {"views": benchmark_views},
+    "compare": compare,
     "demo": demo,
     "gallery": gallery,
 }

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-__all__ = ["run_demo"]
+__all__ = ["run_bundle", "run_demo"]
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundles" / "pretrain_seqinv" / "configs"
 
@@ -38,8 +38,8 @@ def run_demo(out: str | Path, *, seed: int = 0, subjects: int | None = None, max
     print(f"Demo in {out}: 1. a small simulated cohort, 2. a short SeqInv pretraining, 3. its invariance measured.")
     print("It shows that the pieces work; a few minutes at 2 mm and small width are no match for the paper's recipe.\n")
     print(f"The commands behind it:\n  {_command('demo', settings)}\n  {_command('demo evaluate', settings)}\n")
-    _run(["train.json", "demo.json"], settings)
-    _run(["train.json", "demo.json", "evaluate.json"], settings)
+    run_bundle(["train.json", "demo.json"], settings)
+    run_bundle(["train.json", "demo.json", "evaluate.json"], settings)
     pictures = sorted((out / "eval").glob("views_epoch*.png"))
     minutes, rest = divmod(round(time.monotonic() - began), 60)
     print(f"\nThe demo took {minutes} min {rest} s. Look at:")
@@ -52,7 +52,8 @@ def run_demo(out: str | Path, *, seed: int = 0, subjects: int | None = None, max
     print("  python -m monai.bundle run --config_file bundles/pretrain_seqinv/configs/train.json")
 
 
-def _run(configs: list[str], settings: dict[str, Any]) -> None:
+def run_bundle(configs: list[str], settings: dict[str, Any]) -> None:
+    """Run configs of the bundle, merged in their order, with ``settings`` as overrides."""
     from monai.bundle import run
 
     with warnings.catch_warnings():
