@@ -89,7 +89,7 @@ class _Slab(NamedTuple):
     voxels: slice
 
     def tissue(self, channel: int) -> Tensor:
-        return self.volumes.maps[self.anatomies, channel, self.voxels]
+        return _rows(self.volumes.maps[:, channel, self.voxels], self.anatomies)
 
     @property
     def pd_r1(self) -> tuple[Tensor, Tensor]:
@@ -102,7 +102,7 @@ class _Slab(NamedTuple):
     @property
     def r2(self) -> Tensor:
         if self.r2_from == "r2" and self.volumes.r2 is not None:
-            return self.volumes.r2[self.anatomies, 0, self.voxels]
+            return _rows(self.volumes.r2[:, 0, self.voxels], self.anatomies)
         return self.r2star if self.r2_from == "r2star" else _R2_SHARE * self.r2star
 
     @property
@@ -114,7 +114,7 @@ class _Slab(NamedTuple):
         return self._field(self.volumes.transmit)
 
     def _field(self, field: Tensor | None) -> Tensor | None:
-        return None if field is None else field[self.images, 0, self.voxels]
+        return None if field is None else _rows(field[:, 0, self.voxels], self.images)
 
 
 _Settings: TypeAlias = dict[str, Tensor]
@@ -193,6 +193,10 @@ def _settings(protocols: Sequence[Protocol], like: Tensor) -> _Settings:
 def _slabs(voxels: int, step: int) -> Iterator[slice]:
     step = max(1, step)
     return (slice(start, start + step) for start in range(0, voxels, step))
+
+
+def _rows(volumes: Tensor, index: Tensor | slice) -> Tensor:
+    return volumes[index] if isinstance(index, slice) else volumes.index_select(0, index)
 
 
 def _index(members: list[int], device: torch.device) -> Tensor | slice:
