@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -51,15 +53,16 @@ class PretrainNet(nn.Module):
             InputError: the size of the images does not fit the encoder.
         """
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            self._check(x)
+            self.check_size(x.shape[2:])
         levels = list(self.encoder.levels(x)) if self.projector.needs_levels else [self.encoder(x)]
         return {"embedding": self.projector(levels), "reconstruction": self.reconstructor(levels[-1])}
 
     @torch.jit.unused
-    def _check(self, x: Tensor) -> None:
+    def check_size(self, size: Sequence[int]) -> None:
+        """Raise an `InputError` if images of a size (I, J, K) do not fit the encoder."""
         stride = self.encoder.stride
-        if any(size % stride or size < 2 * stride for size in x.shape[2:]):
+        if any(side % stride or side < 2 * stride for side in size):
             raise InputError(
-                f"patch of {'x'.join(map(str, x.shape[2:]))} voxels: every side must be a multiple of "
+                f"patch of {'x'.join(map(str, size))} voxels: every side must be a multiple of "
                 f"{stride} and at least {2 * stride}; set the patch size to 96 or another such number"
             )

@@ -21,6 +21,8 @@ SIGNAL_FLOOR = 1e-3
 """Foreground is where the clean signal exceeds this share of its largest value: tissue that a protocol leaves
 without signal counts as background, so that it cannot squeeze the contrast of what is left."""
 
+R2_SOURCES = ("auto", "r2star", "r2", "scaled")
+
 __all__ = ["SIGNAL_FLOOR", "ViewGenerator", "region_size", "source_coordinates"]
 
 
@@ -71,6 +73,8 @@ class ViewGenerator:
             raise InputError(f"unknown mode {mode!r}: use one of {', '.join(MODES)}")
         if n_views < 2:
             raise InputError(f"n_views is {n_views}: contrastive pretraining needs at least 2 views of an anatomy")
+        if r2_from not in R2_SOURCES:
+            raise InputError(f"unknown r2_from {r2_from!r}: use one of {', '.join(R2_SOURCES)}")
         self.mode = mode
         self.patch_size = patch_size
         self.region_size = region_size(patch_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -168,6 +169,14 @@ def trained(
     done = execute(bundle_command(["train.json"], settings))
     assert done.returncode == 0, done.stderr
     return {"folder": folder, "settings": settings, "stdout": done.stdout, "stderr": done.stderr}
+
+
+@pytest.fixture
+def copy_of_trained(trained: dict[str, Any], tmp_path: Path) -> Path:
+    """A folder with the models and the MLflow store of the shared training, to change."""
+    shutil.copytree(trained["folder"] / "models", tmp_path / "models")
+    shutil.copy(trained["folder"] / "mlruns.db", tmp_path / "mlruns.db")
+    return tmp_path
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import signal
 import subprocess
 import time
@@ -102,13 +101,6 @@ def test_an_end_between_log_and_checkpoint_logs_no_step_twice(
     assert [step for step, _ in history(tmp_path)["train_loss"]] == [1, 2, 3, 4]
     run_here(["train.json"], settings_in(tmp_path))
     assert history(tmp_path) == history(trained["folder"])
-
-
-@pytest.fixture
-def copy_of_trained(trained: dict[str, Any], tmp_path: Path) -> Path:
-    shutil.copytree(trained["folder"] / "models", tmp_path / "models")
-    shutil.copy(trained["folder"] / "mlruns.db", tmp_path / "mlruns.db")
-    return tmp_path
 
 
 def test_a_complete_training_says_so_and_changes_nothing(

@@ -1,0 +1,98 @@
+"""Bad input to a training: one line that names what is wrong and the cure, and nothing left behind."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TRAIN = ["train.json"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the refused run would write."""
+    return tmp_path / "run"
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Weights, checkpoints, pictures and runs; an empty database without a run counts as nothing."""
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) if folder.exists() else []
+
+
+def test_command_ends_with_one_line_and_status_1(
+    cohort: Path,
+    folder: Path,
+    tmp_path: Path,
+    settings_in: Callable[..., dict[str, Any]],
+    bundle_command: Callable[..., list[str]],
+    execute: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    dataset = Path(shutil.copytree(cohort, tmp_path / "qmri"))
+    broken = sorted(dataset.glob("sub-003/anat/*_R1map.nii.gz"))[0]
+    broken.write_bytes(broken.read_bytes()[:4000])
+    settings = settings_in(folder, dataset_dir=str(dataset), work_dir=str(tmp_path / "work"))
+    done = execute(bundle_command(TRAIN, settings))
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {broken} is cut off or damaged")
+    assert "Traceback" not in done.stderr
+    assert left_behind(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"dataset_dir": "no/such/folder"}, "dataset_dir no/such/folder does not exist"),
+        ({"mode": "seqinf"}, "unknown mode 'seqinf': use one of base, seqaug, seqinv"),
+        ({"protocols": "papper"}, "papper"),
+        ({"sequences": ["mprage", "flare"]}, "flare"),
+        ({"sequences": ["mprage"]}, "name two or more"),
+        ({"batch_size": 6}, "5 subjects are fewer than a batch of 6 different ones"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"patch_size": 40}, "multiple of 16"),
+        ({"n_views": 1}, "at least 2 views"),
+        ({"r2_from": "r3"}, "r3"),
+        ({"augmentation": {"rotate": 3}}, "rotate"),
+        ({"units": {"r1": "furlong"}}, "furlong"),
+        ({"missing_maps": ["pd"]}, "missing=['pd']"),
+        ({"split_fractions": [0.9, 0.2]}, "less than 1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_wrong_settings_are_refused_before_anything_is_written(
+    folder: Path,
+    settings_in: Callable[..., dict[str, Any]],
+    refusal: Callable[..., str],
+    changed: dict[str, Any],
+    told: str,
+) -> None:
+    assert told in refusal(TRAIN, settings_in(folder, **changed))
+    assert left_behind(folder) == []
+
+
+def test_a_lost_map_and_its_cure(
+    cohort: Path,
+    folder: Path,
+    tmp_path: Path,
+    settings_in: Callable[..., dict[str, Any]],
+    refusal: Callable[..., str],
+    workflow_of: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    dataset = Path(shutil.copytree(cohort, tmp_path / "qmri"))
+    sorted(dataset.glob("sub-002/anat/*_MTsat.nii.gz"))[0].unlink()
+    settings = settings_in(folder, dataset_dir=str(dataset), work_dir=str(tmp_path / "work"))
+    line = refusal(TRAIN, settings)
+    assert "sub-002 has no MTsat" in line
+    workflow = workflow_of(TRAIN, {**settings, "missing_maps": ["mtsat"]})
+    workflow.initialize()
+    with caplog.at_level("INFO", "scripts"):
+        data = workflow.parser.get_parsed_content("data")
+    assert "MT term of the signal is off" in caplog.text
+    assert "sub-002" in {entry["subject"] for entry in data["training"]}
+    assert left_behind(folder) == []
