@@ -32,10 +32,10 @@ MAPS = ("pd", "r1", "r2star", "mtsat")
 
 
 class StockViews:
-    """Two views of one subject: load four maps, clip, crop a region, simulate, warp, crop, corrupt, normalise.
+    """Two views of one subject: load four maps, clip, simulate, crop a region, warp, crop, corrupt, normalise.
 
-    The region is cropped before anything costly is done, and probabilities are those of our own views, so that
-    the comparison leans towards the stock transforms.
+    Both views share a region of 1.2 patches that is cropped before the costly warp, and probabilities are those of
+    our own views, so that the comparison leans towards the stock transforms.
 
     Args:
         patch_size: side of the views [voxels].
@@ -49,20 +49,18 @@ class StockViews:
                 LoadImaged(MAPS, image_only=True),
                 EnsureChannelFirstd(MAPS),
                 ClipIntensityPercentilesd(MAPS, lower=0.5, upper=99.5),
-                RandSpatialCropd(MAPS, roi_size=[region] * 3, random_size=False),
             ]
         )
+        self.crop = RandSpatialCropd(("first", "second"), roi_size=[region] * 3, random_size=False)
         self.augment = Compose([*self._spatial(patch_size, region, ranges), *self._intensity(patch_size, ranges)])
 
     def __call__(self, subject: dict[str, Any], protocols: Sequence[Protocol]) -> list[dict[str, Tensor]]:
         """Return one dict of ``image`` and ``target`` (1, P, P, P) per protocol."""
         loaded = self.load({name: str(subject[name]) for name in MAPS})
         maps = torch.stack([loaded[name][0].as_tensor() for name in MAPS])[None]
-        views = []
-        for protocol in protocols:
-            signal = simulate(maps, [protocol])[0]
-            views.append(self.augment({"image": signal, "target": signal}))
-        return views
+        signals = {key: simulate(maps, [p])[0] for key, p in zip(("first", "second"), protocols, strict=True)}
+        region = self.crop(signals)
+        return [self.augment({"image": signal, "target": signal}) for signal in region.values()]
 
     def _spatial(self, patch_size: int, region: int, ranges: ViewRanges) -> list[Any]:
         keys = ("image", "target")

@@ -43,6 +43,7 @@ def benchmark(repeats: int, patch_size: int, batch_size: int, memory: bool, devi
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, ours on {where}")
     with tempfile.TemporaryDirectory(prefix="views-benchmark-") as folder:
         subjects = find_subjects(make_qmri_cohort(Path(folder) / "cohort", subjects=batch_size))
+        subjects = [{**subject, "r2": None} for subject in subjects]  # four maps, for both
         stored = prepare_store(subjects, Path(folder) / "cache")
         views = ViewGenerator("seqinv", patch_size=patch_size)
         stock = StockViews(patch_size, views.ranges)

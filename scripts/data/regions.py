@@ -93,8 +93,9 @@ class RegionDataset(Dataset[dict[str, Any]]):
         """Return the first voxel (3,) int64 of a region around ``voxel`` in a volume of ``shape``.
 
         Evenly drawn among the places within the volume that hold the voxel a quarter of the side away from the
-        faces, or nearest to that: views, which cut off up to a sixth there, then show the voxel too. Centring on it instead would push most regions against the box: at the
-        paper's size, 116 voxels in a brain of 145, two starts of three would be 0 or the last one on each axis.
+        faces, or nearest to that: views, which cut off up to a sixth there, then show the voxel too. Centring on
+        it instead would push most regions against the box: at the paper's size, 116 voxels in a brain of 145, two
+        starts of three would be 0 or the last one on each axis.
         """
         room = np.asarray(shape, dtype=np.int64) - self.region_size
         margin = self.region_size // 4

@@ -20,6 +20,9 @@ R2Source: TypeAlias = Literal["r2star", "r2", "scaled"]
 _R2_SHARE = 0.7
 """R2 / R2* in brain tissue at 3 T, for maps without R2."""
 
+_HALF = (torch.float16, torch.bfloat16)
+"""Maps may be stored in these; the signals are worked out in float32."""
+
 _SLAB = 1 << 18
 """Values a slab on the CPU: intermediate results of 1 MiB stay in the cache."""
 
@@ -37,7 +40,7 @@ def simulate(
     """Return the image of each sample of ``maps`` under its own protocol; one batch may mix sequences.
 
     Args:
-        maps: (B, 4, I, J, K), PD [p.u.], R1 [1/s], R2* [1/s], MTsat [p.u.], 0 outside the brain.
+        maps: (B, 4, I, J, K) of any floating type, PD [p.u.], R1 [1/s], R2* [1/s], MTsat [p.u.], 0 outside the brain.
         protocols: B protocols, or as many as ``rows`` names.
         r2: (B, 1, I, J, K), R2 [1/s].
         r2_from: what decays the spin echoes (FSE and FLAIR): "r2star", R2* in place of R2, as the paper does;
@@ -48,7 +51,7 @@ def simulate(
             copies of it; None is one protocol a sample.
 
     Returns:
-        (B, 1, I, J, K) or (len(rows), 1, I, J, K) noise-free magnitude images.
+        (B, 1, I, J, K) or (len(rows), 1, I, J, K) noise-free magnitude images, float32 for maps in half precision.
 
     Raises:
         InputError: if shapes or counts do not fit, or R2 is asked for and not given.
@@ -56,13 +59,13 @@ def simulate(
     rows = range(len(maps)) if rows is None else rows
     _check(maps, protocols, rows, r2, r2_from)
     shape = (len(protocols), 1, *maps.shape[2:])
-    fields = (_spread(receive, "receive", maps, shape), _spread(transmit, "transmit", maps, shape))
+    out = maps.new_empty(shape, dtype=torch.float32 if maps.dtype in _HALF else maps.dtype).flatten(2)
+    fields = (_spread(receive, "receive", out, shape), _spread(transmit, "transmit", out, shape))
     volumes = _Volumes(maps.flatten(2), *(None if v is None else v.flatten(2) for v in (r2, *fields)))
-    out = maps.new_empty(shape).flatten(2)
     graph = torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in volumes)
     whole = maps.is_cuda or graph
     for kind, members in _groups(protocols).items():
-        settings = _settings([protocols[i] for i in members], maps)
+        settings = _settings([protocols[i] for i in members], out)
         images, anatomies = _index(members, maps.device), _index([rows[i] for i in members], maps.device)
         for voxels in _slabs(out.shape[2], out.shape[2] if whole else _SLAB // len(members)):
             slab = _Slab(volumes, r2_from, anatomies, images, voxels)
@@ -196,7 +199,8 @@ def _slabs(voxels: int, step: int) -> Iterator[slice]:
 
 
 def _rows(volumes: Tensor, index: Tensor | slice) -> Tensor:
-    return volumes[index] if isinstance(index, slice) else volumes.index_select(0, index)
+    picked = volumes[index] if isinstance(index, slice) else volumes.index_select(0, index)
+    return picked.float() if picked.dtype in _HALF else picked
 
 
 def _index(members: list[int], device: torch.device) -> Tensor | slice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import torch
@@ -122,7 +123,9 @@ class ViewGenerator:
         target = torch.empty_like(image)
         mask = torch.empty(size, dtype=torch.bool, device=maps.device)
         for rows in self._blocks(len(params.protocols), len(maps), maps.device):
-            image[rows], target[rows], mask[rows] = self._block(maps, params.select(rows), rows)
+            made = self._block(maps, params.select(rows), rows)
+            for whole, part in zip((image, target, mask), made, strict=True):
+                whole.index_copy_(0, torch.tensor(rows, device=maps.device), part)
         return {"image": image, "target": target, "mask": mask, "params": params}
 
     def clean(self, maps: Tensor, params: ViewParameters, rows: Sequence[int] | None = None) -> Tensor:
@@ -140,9 +143,6 @@ class ViewGenerator:
 
     def signal(self, maps: Tensor, params: ViewParameters, rows: Sequence[int]) -> Tensor:
         """Return the simulated signal of views over the whole region, (N, 1, R, R, R); see `clean`."""
-        anatomies = [row % len(maps) for row in rows]
-        used = sorted(set(anatomies))
-        maps = (maps if len(used) == len(maps) else maps[used]).float()
         r2 = maps[:, 4:5] if maps.shape[1] > 4 else None
         source = self.r2_from if self.r2_from != "auto" else ("r2star" if r2 is None else "r2")
         transmit = None
@@ -155,7 +155,7 @@ class ViewGenerator:
             r2=r2,
             r2_from=source,
             transmit=transmit,
-            rows=[used.index(anatomy) for anatomy in anatomies],
+            rows=[row % len(maps) for row in rows],
         )
 
     def _block(self, maps: Tensor, params: ViewParameters, rows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -176,10 +176,18 @@ class ViewGenerator:
 def _noise(like: Tensor, seeds: Sequence[int]) -> Tensor:
     """Standard normal noise (2, N, ...) for views (N, ...), each view from a seed of its own."""
     noise = torch.empty((2, *like.shape), device=like.device)
-    for row, seed in enumerate(seeds):
-        generator = torch.Generator(device=like.device).manual_seed(seed)
+
+    def fill(row: int) -> None:
+        generator = torch.Generator(device=like.device).manual_seed(seeds[row])
         noise[0, row].normal_(generator=generator)
         noise[1, row].normal_(generator=generator)
+
+    if like.device.type != "cpu":
+        for row in range(len(seeds)):
+            fill(row)
+    else:  # torch draws random numbers on one core; it holds no lock of Python's meanwhile
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            list(pool.map(fill, range(len(seeds))))
     return noise
 
 

@@ -178,3 +178,11 @@ def test_a_gpu_gives_the_same_images() -> None:
     b1 = torch.linspace(0.8, 1.2, len(protocols)).view(-1, 1, 1, 1, 1)
     images = simulate(maps.cuda(), protocols, transmit=b1.cuda(), receive=b1.cuda())
     torch.testing.assert_close(images.cpu(), simulate(maps, protocols, transmit=b1, receive=b1), rtol=1e-4, atol=1e-5)
+
+
+def test_maps_in_half_precision_give_float32_images():
+    maps = torch.tensor([70.0, 0.95, 21.0, 1.5]).view(1, 4, 1, 1, 1).expand(2, 4, 3, 3, 3)
+    protocols = [default_protocol("mprage"), default_protocol("fse")]
+    half = simulate(maps.half(), protocols)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, simulate(maps.half().float(), protocols), rtol=0, atol=0)
