@@ -127,12 +127,11 @@ def test_its_readme_names_configs_and_settings_that_exist(bundle: Path) -> None:
     text = (bundle / "docs" / "README.md").read_text()
     for name in re.findall(r"configs/(\w+\.json)", text):
         assert (bundle / "configs" / name).is_file(), name
-    known = ConfigParser()
-    known.read_config([str(p) for p in sorted((bundle / "configs").glob("*.json")) if p.name != "metadata.json"])
+    known = {key for path in (bundle / "configs").glob("*.json") for key in json.loads(path.read_text())}
     commands = "".join(line for block in re.findall(r"```bash\n(.*?)```", text, re.S) for line in block)
     typed = set(re.findall(r"--([a-z_:]+)", commands)) - {
         *("config_file", "nproc_per_node", "filepath", "ckpt_file", "key_in_ckpt", "meta_file", "backend-store-uri"),
         *("backend", "out", "standalone"),
     }
     assert typed
-    assert not [key for key in typed if key not in known]
+    assert not [key for key in typed if key.split("::")[0] not in known]
