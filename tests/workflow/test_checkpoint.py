@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from scripts.errors import InputError
+from scripts.workflow.checkpoint import Checkpointing, atomic_write, save_tensors
+
+
+def test_a_failing_writer_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.txt"
+    atomic_write(path, lambda part: part.write_text("old"))
+
+    def fail(part: Path) -> None:
+        part.write_text("half of the n")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        atomic_write(path, fail)
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    seen = []
+
+    def write(part: Path) -> None:
+        part.write_text("new")
+        seen.append(path.read_text())
+
+    atomic_write(path, write)
+    assert (seen, path.read_text()) == (["old"], "new")
+
+
+def test_the_same_tensors_give_the_same_bytes_under_any_name(tmp_path: Path) -> None:
+    content = {"a": torch.arange(6.0), "b": {"c": torch.ones(2)}}
+    first, second = (save_tensors(content, tmp_path / name).read_bytes() for name in ("model.pt", "other.pt"))
+    assert first == second
+    torch.testing.assert_close(torch.load(tmp_path / "other.pt", weights_only=True), content)
+
+
+class Part(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(3, 2)
+        self.projector = nn.Linear(2, 1)
+
+
+def training(folder: Path, lr: float = 0.1, **options: Any) -> tuple[Checkpointing, Engine, nn.Module]:
+    """A training of a few random steps that a checkpoint can interrupt at any epoch."""
+    torch.manual_seed(0)
+    network = Part()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=lr)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+
+    def step(engine: Engine, batch: int) -> None:
+        torch.manual_seed(engine.state.iteration)
+        optimizer.zero_grad()
+        network.projector(network.encoder(torch.randn(4, 3))).square().mean().backward()
+        optimizer.step()
+
+    engine: Any = Engine(step)
+    engine.scaler = None
+    sampler = SimpleNamespace(start=-1)
+    saving = Checkpointing(folder, network, optimizer, schedule, sampler, {"lr": lr, "size": (3, 2)}, **options)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda _: schedule.step())
+    saving.attach(engine)
+    return saving, engine, network
+
+
+def test_continues_to_the_same_weights(tmp_path: Path) -> None:
+    _, engine, whole = training(tmp_path / "whole")
+    engine.run([0, 0], max_epochs=4)
+    training(tmp_path / "parts")[1].run([0, 0], max_epochs=2)
+    saving, engine, resumed = training(tmp_path / "parts")
+    engine.run([0, 0], max_epochs=4)
+    assert saving.resumed_epoch == 2
+    assert saving.sampler.start == 4
+    torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
+    assert saving.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**4)
+
+
+def test_interval_and_last_epoch(tmp_path: Path) -> None:
+    saving, engine, _ = training(tmp_path, interval=2)
+    saved = []
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda _: saved.append(saving.path.is_file() and torch.load(saving.path)["epoch"])
+    )
+    engine.run([0], max_epochs=3)
+    assert saved == [False, 2, 3]
+
+
+def test_the_encoder_alone_shares_its_tensors_with_the_model(tmp_path: Path) -> None:
+    saving, engine, network = training(tmp_path)
+    engine.run([0], max_epochs=1)
+    content = torch.load(saving.path, weights_only=True)
+    torch.testing.assert_close(content["encoder"], dict(network.encoder.state_dict()))  # type: ignore[union-attr]
+    assert content["encoder"]["weight"].data_ptr() == content["model"]["encoder.weight"].data_ptr()
+
+
+def test_settings_compare_as_json_does(tmp_path: Path) -> None:
+    training(tmp_path)[1].run([0], max_epochs=1)
+    assert training(tmp_path)[0].read() is not None
+    assert training(tmp_path, resume=False)[0].read() is None
+    with pytest.raises(InputError, match=r"lr 0\.1 there and 0\.2 now.*--resume false"):
+        training(tmp_path, lr=0.2)[0].read()
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 cut off"], ids=["empty", "text", "zip"])
+def test_an_unreadable_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
+    saving = training(tmp_path)[0]
+    saving.path.write_bytes(content)
+    with pytest.raises(InputError, match=r"checkpoint\.pt is no readable checkpoint"):
+        saving.read()
