@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -32,17 +32,18 @@ MAPS = ("pd", "r1", "r2star", "mtsat")
 
 
 class StockViews:
-    """Two views of one subject: load four maps, clip, simulate, crop a region, warp, crop, corrupt, normalise.
+    """Two views of one subject: load four maps, clip, simulate, warp, flip, crop, corrupt, normalise.
 
-    Both views share a region of 1.2 patches that is cropped before the costly warp, and probabilities are those of
-    our own views, so that the comparison leans towards the stock transforms.
+    Probabilities are those of our own views.
 
     Args:
         patch_size: side of the views [voxels].
         ranges: the augmentation ranges to match.
+        region_first: crop a region of 1.2 patches, the same for both views, before the warp, as who knows what the
+            warp costs would; False warps whole volumes.
     """
 
-    def __init__(self, patch_size: int, ranges: ViewRanges) -> None:
+    def __init__(self, patch_size: int, ranges: ViewRanges, region_first: bool) -> None:
         region = region_size(patch_size)
         self.load = Compose(
             [
@@ -51,18 +52,19 @@ class StockViews:
                 ClipIntensityPercentilesd(MAPS, lower=0.5, upper=99.5),
             ]
         )
-        self.crop = RandSpatialCropd(("first", "second"), roi_size=[region] * 3, random_size=False)
-        self.augment = Compose([*self._spatial(patch_size, region, ranges), *self._intensity(patch_size, ranges)])
+        self.region: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
+        if region_first:
+            self.region = RandSpatialCropd(("first", "second"), roi_size=[region] * 3, random_size=False)
+        self.augment = Compose([*self._spatial(patch_size, ranges), *self._intensity(patch_size, ranges)])
 
     def __call__(self, subject: dict[str, Any], protocols: Sequence[Protocol]) -> list[dict[str, Tensor]]:
         """Return one dict of ``image`` and ``target`` (1, P, P, P) per protocol."""
         loaded = self.load({name: str(subject[name]) for name in MAPS})
         maps = torch.stack([loaded[name][0].as_tensor() for name in MAPS])[None]
         signals = {key: simulate(maps, [p])[0] for key, p in zip(("first", "second"), protocols, strict=True)}
-        region = self.crop(signals)
-        return [self.augment({"image": signal, "target": signal}) for signal in region.values()]
+        return [self.augment({"image": signal, "target": signal}) for signal in self.region(signals).values()]
 
-    def _spatial(self, patch_size: int, region: int, ranges: ViewRanges) -> list[Any]:
+    def _spatial(self, patch_size: int, ranges: ViewRanges) -> list[Any]:
         keys = ("image", "target")
         return [
             Rand3DElasticd(
@@ -73,7 +75,6 @@ class StockViews:
                 rotate_range=[math.radians(ranges.rotation)] * 3,
                 shear_range=[ranges.shear] * 6,
                 scale_range=[ranges.scale] * 3,
-                spatial_size=[region] * 3,
                 padding_mode="zeros",
             ),
             *[RandFlipd(keys, prob=ranges.flip, spatial_axis=axis) for axis in range(3)],

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,26 +47,28 @@ def benchmark(repeats: int, patch_size: int, batch_size: int, memory: bool, devi
         subjects = [{**subject, "r2": None} for subject in subjects]  # four maps, for both
         stored = prepare_store(subjects, Path(folder) / "cache")
         views = ViewGenerator("seqinv", patch_size=patch_size)
-        stock = StockViews(patch_size, views.ranges)
+        stock = [StockViews(patch_size, views.ranges, region_first) for region_first in (False, True)]
         dataset = RegionDataset(stored, views.region_size, batch_size, seed=0)
 
         def ours(step: int) -> None:
             views(_batch(dataset, step, batch_size).to(where), step)
             _finish(where)
 
-        def theirs(step: int) -> None:
-            stock(subjects[step % len(subjects)], views.draw(1, step).protocols)
+        def theirs(number: int, step: int) -> None:
+            stock[number](subjects[step % len(subjects)], views.draw(1, step).protocols)
 
-        seconds = _interleaved([ours, theirs], repeats)
-        pair_ours, pair_stock = seconds[0] / batch_size, seconds[1]
+        seconds = _interleaved([ours, partial(theirs, 0), partial(theirs, 1)], repeats)
+        pair_ours, pair_stock, pair_region = seconds[0] / batch_size, seconds[1], seconds[2]
         _print_stages(_stages(views, dataset, batch_size, where, repeats), batch_size)
-        print(f"{'stock MONAI transforms, one pair':42s} {pair_stock * 1e3:9.1f} ms {1 / pair_stock:8.2f} pairs/s")
-        print(f"{'ours, one pair of a batch':42s} {pair_ours * 1e3:9.1f} ms {1 / pair_ours:8.2f} pairs/s")
+        _print_pairs("stock MONAI, warping whole volumes", pair_stock)
+        _print_pairs("stock MONAI, cropping a region first", pair_region)
+        _print_pairs("ours", pair_ours)
         if where.type == "cuda":
             _print_training(views, dataset, batch_size, where, repeats)
         if memory:
             _print_memory(stored, Path(folder), patch_size)
     ratio = pair_stock / pair_ours
+    print(f"against stock MONAI that crops a region first: {pair_region / pair_ours:.1f}")
     print(f"ratio {ratio:.1f}")
     return ratio
 
@@ -131,9 +134,13 @@ def _stages(
     return dict(zip(names, _interleaved([read, simulated, warped, whole], repeats), strict=True))
 
 
+def _print_pairs(what: str, seconds: float) -> None:
+    print(f"{what:46s} {seconds * 1e3:9.1f} ms a pair {1 / seconds:8.2f} pairs/s")
+
+
 def _print_stages(stages: dict[str, float], batch_size: int) -> None:
     for name, seconds in stages.items():
-        print(f"{'  of ours: ' + name:42s} {seconds / batch_size * 1e3:9.1f} ms")
+        print(f"{'  of ours: ' + name:46s} {seconds / batch_size * 1e3:9.1f} ms a pair")
 
 
 def _print_training(

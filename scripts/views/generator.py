@@ -163,7 +163,7 @@ class ViewGenerator:
         target = self.clean(maps, params, rows)
         mask = target > SIGNAL_FLOOR
         drawn = {name: getattr(params, name) for name in ("bias", "gibbs", "noise", "cuboids")}
-        image, seen = corrupt(target, mask, drawn, _noise(target, params.noise_seed))
+        image, seen = corrupt(target, mask, drawn, _noise(target, params))
         return normalise(image, seen), normalise(target, mask), mask
 
     def _blocks(self, n: int, batch: int, device: torch.device) -> list[list[int]]:
@@ -173,21 +173,25 @@ class ViewGenerator:
         return [order[first : first + size] for first in range(0, n, size)]
 
 
-def _noise(like: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Standard normal noise (2, N, ...) for views (N, ...), each view from a seed of its own."""
+def _noise(like: Tensor, params: ViewParameters) -> Tensor:
+    """Standard normal noise (2, N, ...) for views (N, ...), each view from its own seed; 0 where sigma is 0."""
     noise = torch.empty((2, *like.shape), device=like.device)
+    wanted = (params.noise > 0).tolist()
 
     def fill(row: int) -> None:
-        generator = torch.Generator(device=like.device).manual_seed(seeds[row])
+        if not wanted[row]:
+            noise[:, row].zero_()
+            return
+        generator = torch.Generator(device=like.device).manual_seed(params.noise_seed[row])
         noise[0, row].normal_(generator=generator)
         noise[1, row].normal_(generator=generator)
 
     if like.device.type != "cpu":
-        for row in range(len(seeds)):
+        for row in range(len(like)):
             fill(row)
     else:  # torch draws random numbers on one core; it holds no lock of Python's meanwhile
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            list(pool.map(fill, range(len(seeds))))
+            list(pool.map(fill, range(len(like))))
     return noise
 
 
