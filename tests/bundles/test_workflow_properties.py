@@ -41,7 +41,9 @@ def test_training_has_the_properties_that_monai_wants(
 def test_a_property_that_is_missing_would_be_told(
     trained: dict[str, Any], settings_in: Callable[..., dict[str, Any]], workflow_of: Callable[..., ConfigWorkflow]
 ) -> None:
-    workflow = workflow_of(["train.json"], settings_in(trained["folder"], **{"train::trainer::train_handlers": "@validate::handlers"}))
+    workflow = workflow_of(
+        ["train.json"], settings_in(trained["folder"], **{"train::trainer::train_handlers": "@validate::handlers"})
+    )
     workflow.initialize()
     assert workflow.check_properties() == ["train_handlers"]
 
