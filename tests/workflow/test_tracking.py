@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,20 @@ from monai.bundle import ConfigParser
 from scripts.workflow.tracking import MLflowRun, default_store, running_config
 
 
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without runs; MLflow takes a second and more to make one."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "runs.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture
-def make(tmp_path: Path) -> Any:
+def make(empty_store: Path, tmp_path: Path) -> Any:
+    shutil.copy(empty_store, tmp_path / "runs.db")
+
     def run(**changed: Any) -> MLflowRun:
         given: dict[str, Any] = {"tags": {"seed": 1}, "params": {"size": 2, "max_epochs": 3}, **changed}
         return MLflowRun(f"sqlite:///{tmp_path / 'runs.db'}", "trial", "name", memory=tmp_path / "run.json", **given)
