@@ -190,14 +190,14 @@ def _print_memory(stored: list[dict[str, Any]], folder: Path, patch_size: int) -
         source = Path(stored[copy % len(stored)]["store"])
         target = folder / "many" / f"sub-{copy:03d}{source.suffix}"
         target.parent.mkdir(exist_ok=True)
-        for beside in source.parent.glob(source.stem + ".*"):
-            shutil.copyfile(beside, target.with_suffix(beside.suffix))
+        for part in source.parent.glob(f"{source.stem}.*"):
+            shutil.copyfile(part, target.parent / part.name.replace(source.stem, target.stem))
         stores.append(str(target))
     peaks = []
     for count in (4, 64):
         code = (
             "import json, sys; from scripts.benchmark.views import peak_memory; "
-            "print(peak_memory(json.loads(sys.argv[1]), int(sys.argv[2]), 32))"
+            "print(peak_memory(json.loads(sys.argv[1]), int(sys.argv[2]), 12))"
         )
         command = [sys.executable, "-c", code, json.dumps(stores[:count]), str(patch_size)]
         peaks.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]))
