@@ -132,7 +132,12 @@ def test_a_complete_training_says_so_and_changes_nothing(
     ids=["batch", "projection", "mode"],
 )
 def test_a_checkpoint_of_other_settings_is_refused(
-    copy_of_trained: Path, settings_in: Settings, refusal: Callable[..., str], changed: dict[str, Any], told: str
+    copy_of_trained: Path,
+    settings_in: Settings,
+    refusal: Callable[..., str],
+    only_run: Callable[[Path], Any],
+    changed: dict[str, Any],
+    told: str,
 ) -> None:
     before = (copy_of_trained / "models" / "checkpoint.pt").read_bytes()
     line = refusal(["train.json"], settings_in(copy_of_trained, **changed))
@@ -140,6 +145,7 @@ def test_a_checkpoint_of_other_settings_is_refused(
     assert told in line
     assert "--resume false" in line
     assert (copy_of_trained / "models" / "checkpoint.pt").read_bytes() == before
+    assert only_run(copy_of_trained).info.status == "FINISHED"
 
 
 def test_a_truncated_checkpoint_is_refused(
