@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from scripts.demo import run_bundle
-from scripts.workflow.checkpoint import atomic_write
+from scripts.files import atomic_write
 
 __all__ = ["compare_variants", "results_page"]
 

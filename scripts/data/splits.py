@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
+from scripts.files import atomic_write
 
 __all__ = ["PARTS", "read_split", "select", "split_subjects", "write_split"]
 
@@ -93,12 +93,8 @@ def select(
 
 def write_split(split: Mapping[str, Any], path: str | Path) -> Path:
     """Write a split as JSON, in one move so that no reader finds half a file, and return its path."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(dict(split), indent=4) + "\n", encoding="utf-8")
-    temporary.replace(path)
-    return path
+    text = json.dumps(dict(split), indent=4) + "\n"
+    return atomic_write(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def read_split(path: str | Path) -> dict[str, Any]:

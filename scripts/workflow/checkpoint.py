@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +13,14 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from scripts.errors import InputError
+from scripts.files import atomic_write
 from scripts.workflow.ranks import rank
 
-__all__ = ["Checkpointing", "atomic_write", "save_tensors"]
+__all__ = ["Checkpointing", "save_tensors"]
 
 logger = logging.getLogger(__name__)
 
 _ENCODER = "encoder."
-
-
-def atomic_write(path: str | Path, write: Callable[[Path], object]) -> Path:
-    """Let ``write`` make a file that appears at ``path`` whole or not at all.
-
-    The file is written beside ``path``, flushed to disk and renamed over it.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
-        write(part)
-        with part.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        part.chmod(0o644)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 def save_tensors(content: Any, path: str | Path) -> Path:

@@ -14,11 +14,11 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from scripts.errors import InputError
+from scripts.files import atomic_write
 from scripts.metrics.invariance import Cells, brain_share, invariance_table, tissue_fractions
 from scripts.physics import typical_protocols
 from scripts.views import ViewGenerator, ViewRanges, generator_for
 from scripts.views.draw import draw_views
-from scripts.workflow.checkpoint import atomic_write
 from scripts.workflow.ranks import rank
 from scripts.workflow.tracking import MLflowRun
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.workflow.checkpoint import atomic_write
+from scripts.files import atomic_write
 
 __all__ = ["MLflowRun", "default_store"]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from scripts.errors import InputError
+from scripts.files import atomic_write
 
 __all__ = ["SaveEmbedding", "feature_affine", "save_embedding"]
 
@@ -66,8 +66,8 @@ def save_embedding(
     vector, features = _numpy(pooled), np.moveaxis(_numpy(dense), 0, -1)
     image = nib.Nifti1Image(features, feature_affine(affine, stride))
     image.header.set_xyzt_units("mm")
-    _write(vector_path, lambda path: np.savez(path, embedding=vector, source=source, stride=np.asarray(stride)))
-    _write(map_path, lambda path: nib.save(image, path))
+    atomic_write(vector_path, lambda path: np.savez(path, embedding=vector, source=source, stride=np.asarray(stride)))
+    atomic_write(map_path, lambda path: nib.save(image, path))
     return vector_path, map_path
 
 
@@ -139,16 +139,6 @@ class SaveEmbedding(Transform):
             )
             raise InputError(msg) from None
         return self.output_dir / below / name
-
-
-def _write(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file through a temporary one beside it, so that it is never seen half written."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _numpy(values: Tensor) -> NDArray[np.float32]:

@@ -10,7 +10,8 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from scripts.errors import InputError
-from scripts.workflow.checkpoint import Checkpointing, atomic_write, save_tensors
+from scripts.files import atomic_write
+from scripts.workflow.checkpoint import Checkpointing, save_tensors
 
 
 def test_a_failing_writer_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
