@@ -47,7 +47,8 @@ def corrupt(signal: Tensor, mask: Tensor, params: dict[str, Tensor], noise: Tens
     Args:
         signal: (N, 1, I, J, K) clean magnitude, of order 1.
         mask: (N, 1, I, J, K) boolean foreground.
-        params: ``bias``, ``gibbs``, ``noise`` and ``cuboids`` of `ViewParameters`.
+        params: ``bias``, ``gibbs``, ``noise`` and ``cuboids`` of `ViewParameters`, best on the CPU: which views ring
+            is then known without waiting for the device.
         noise: (2, N, 1, I, J, K) standard normal, real and imaginary.
 
     Returns:
@@ -55,9 +56,11 @@ def corrupt(signal: Tensor, mask: Tensor, params: dict[str, Tensor], noise: Tens
     """
     size = (signal.shape[2], signal.shape[3], signal.shape[4])
     power = signal.flatten(1).square().sum(1) / mask.flatten(1).sum(1).clamp(min=1)
+    rings = (params["gibbs"] < 1).any(1)
+    params = {name: value.to(signal.device, non_blocking=True) for name, value in params.items()}
     image = signal * multiplicative_field(params["bias"], size)
-    rows = (params["gibbs"] < 1).any(1).nonzero()[:, 0]
-    if len(rows):
+    if rings.any():
+        rows = rings.nonzero()[:, 0].to(signal.device)
         image = image.index_copy(0, rows, truncate_k_space(image[rows], params["gibbs"][rows]))
     sigma = (params["noise"] * power.sqrt()).view(-1, 1, 1, 1, 1)
     image = rician(image, sigma, noise=noise)

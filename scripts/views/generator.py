@@ -159,7 +159,6 @@ class ViewGenerator:
         )
 
     def _block(self, maps: Tensor, params: ViewParameters, rows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        params = params.to(maps.device)
         target = self.clean(maps, params, rows)
         mask = target > SIGNAL_FLOOR
         drawn = {name: getattr(params, name) for name in ("bias", "gibbs", "noise", "cuboids")}
