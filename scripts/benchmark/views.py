@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import statistics
 import subprocess
@@ -79,7 +78,9 @@ def peak_memory(stores: Sequence[str], patch_size: int, steps: int) -> float:
     dataset = RegionDataset([{"subject": s, "store": s} for s in stores], views.region_size, 4, seed=0)
     for step in range(steps):
         views(_batch(dataset, step, 4), step)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # getrusage would carry over the peak of the process that started this one
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def _batch(dataset: RegionDataset, step: int, batch_size: int) -> Tensor:
