@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from scripts.physics import Protocol, default_protocol, draw_protocol
-from scripts.physics.fields import greville
+from scripts.physics.fields import draw_field, greville
 from scripts.views.ranges import ViewRanges
 
 __all__ = ["ViewParameters", "draw_protocols", "draw_views", "generator_for"]
@@ -128,8 +128,8 @@ def draw_views(
         protocols=protocols,
         affine=affine,
         control=_control_points(affine, ranges, patch_size, region_size, generator),
-        transmit=_log_field(n, 4, torch.full((n,), ranges.transmit), generator),
-        bias=_log_field(n, ranges.bias_control, ranges.bias * _gated(n, ranges.bias_probability, generator), generator),
+        transmit=draw_field(n, 4, ranges.transmit, generator),
+        bias=draw_field(n, ranges.bias_control, ranges.bias * _gated(n, ranges.bias_probability, generator), generator),
         gibbs=1 - (1 - ranges.gibbs) * _gated(n, ranges.gibbs_probability, generator, 3),
         noise=ranges.noise * _gated(n, ranges.noise_probability, generator),
         noise_seed=tuple(torch.randint(2**53, (n,), generator=generator).tolist()),
@@ -176,10 +176,6 @@ def _control_points(
     offset = (torch.randn((n, *grid.shape), generator=generator) * strength).clamp(-0.4 * spacing, 0.4 * spacing)
     moved = torch.einsum("nxy,nijky->nijkx", affine[:, :, :3], grid + offset)
     return moved + affine[:, None, None, None, :, 3] + (region_size - 1) / 2
-
-
-def _log_field(n: int, points: int, strength: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn((n, points, points, points, 1), generator=generator) * strength.view(n, 1, 1, 1, 1)
 
 
 def _draw_cuboids(n: int, ranges: ViewRanges, patch_size: int, generator: torch.Generator) -> Tensor:
