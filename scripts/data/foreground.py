@@ -1,0 +1,140 @@
+"""The head in an image, and the one normalisation of the downstream bundles over it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from scripts.errors import InputError
+from scripts.views.normalise import normalise
+
+__all__ = ["NormaliseForegroundd", "head_mask"]
+
+_CLOSING = 2  # voxels
+
+
+def head_mask(image: Tensor) -> Tensor:
+    """Return the head (or the brain, in an image of a brain alone): what is brighter than the air around it.
+
+    The threshold is Zack's triangle on the histogram, which finds the foot of the peak that air makes, be it
+    noise or 0; then the largest connected part, its gaps closed over two voxels and its holes filled, so that
+    fluid and bone inside belong to it.
+
+    Args:
+        image: (1, I, J, K) of any intensity unit, dark background.
+
+    Returns:
+        (1, I, J, K) bool.
+
+    References:
+        Zack, Rogers and Latt, 1977, doi:10.1177/25.7.70454.
+    """
+    from skimage.filters import threshold_triangle
+
+    values = np.asarray(image.detach().cpu().numpy(), dtype=np.float32)[0]
+    low, high = np.percentile(values[:: max(values.shape[0] // 64, 1)], (0.0, 99.5))
+    if not high > low:
+        low, high = float(values.min()), float(values.max())
+    clipped = np.clip(values, low, high)
+    above = clipped > (threshold_triangle(clipped) if high > low else high)
+    return torch.from_numpy(_filled(_largest_part(above))[None])
+
+
+def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    labels, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return cast("NDArray[np.bool_]", labels == sizes.argmax())
+
+
+def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    padded = np.pad(mask, _CLOSING)
+    closed = ndimage.binary_closing(padded, iterations=_CLOSING)
+    inner = closed[tuple(slice(_CLOSING, -_CLOSING) for _ in range(3))]
+    return cast("NDArray[np.bool_]", ndimage.binary_fill_holes(inner | mask))
+
+
+class NormaliseForegroundd(MapTransform):
+    """Scale an image to zero mean and unit deviation over the head, and cut off the air around it.
+
+    Training, validation, evaluation and inference all use it, so a head is seen alike however much air its
+    field of view holds. The image's meta remembers ``mean`` and ``deviation``: intensity = z * deviation + mean.
+
+    Args:
+        keys: of the image, (1, I, J, K); one key.
+        others: keys of volumes on the same grid that are cut likewise, where present.
+        over: ``foreground``, or ``volume`` for mean and deviation over all voxels (before the cut, as the
+            published training code does).
+        crop: cut the image to the head.
+        foreground_key: where the mask (1, I, J, K) uint8 goes; None keeps none.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        others: tuple[str, ...] | list[str] = (),
+        *,
+        over: Literal["foreground", "volume"] = "foreground",
+        crop: bool = True,
+        foreground_key: str | None = "foreground",
+    ) -> None:
+        super().__init__(keys)
+        if over not in ("foreground", "volume"):
+            raise InputError(f"normalisation={over!r} is unknown: choose foreground or volume")
+        self.others = tuple(others)
+        self.over = over
+        self.crop = crop
+        self.foreground_key = foreground_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Normalise and cut.
+
+        Raises:
+            InputError: an image without contrast, or without a head.
+        """
+        done = dict(data)
+        key = self.keys[0]
+        image: MetaTensor = done[key]
+        mask = head_mask(image)
+        inside = mask if self.over == "foreground" else torch.ones_like(mask)
+        plain = image.as_subclass(Tensor).float()
+        values = plain[inside]
+        if not mask.any() or not float(values.max()) > float(values.min()):
+            name = image.meta.get("filename_or_obj", "the image")
+            raise InputError(f"{name} shows no head (constant voxels): give an image of a head or brain")
+        units = {"mean": float(values.mean()), "deviation": float(values.std(correction=0))}
+        scaled = MetaTensor(normalise(plain, inside), affine=image.affine, meta={**_meta(image), **units})
+        done[key] = scaled
+        names = [key, *(name for name in self.others if name in done)]
+        if self.foreground_key is not None:
+            done[self.foreground_key] = MetaTensor(mask.to(torch.uint8), affine=image.affine)
+            names.append(self.foreground_key)
+        if self.crop:
+            box = ndimage.find_objects(mask[0].numpy().astype(np.int8))[0]
+            for name in names:
+                done[name] = _cut(done[name], box)
+        return done
+
+
+def _cut(volume: MetaTensor, box: tuple[slice, ...]) -> MetaTensor:
+    """Return a part of ``volume`` (C, I, J, K) that knows where it lies."""
+    affine = volume.affine.clone()
+    first = torch.tensor([*(float(s.start) for s in box), 1.0], dtype=affine.dtype)
+    affine[:, 3] = affine @ first
+    part = volume.as_subclass(Tensor)[(slice(None), *box)].contiguous()
+    return MetaTensor(part, affine=affine, meta=_meta(volume))
+
+
+def _meta(volume: MetaTensor) -> dict[str, Any]:
+    return {name: value for name, value in volume.meta.items() if name != "affine"}
