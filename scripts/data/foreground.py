@@ -74,8 +74,8 @@ class NormaliseForegroundd(MapTransform):
     Args:
         keys: of the image, (1, I, J, K); one key.
         others: keys of volumes on the same grid that are cut likewise, where present.
-        over: ``foreground``, or ``volume`` for mean and deviation over all voxels (before the cut, as the
-            published training code does).
+        over: what mean and deviation are taken over: ``foreground``; ``volume`` and ``box``, all voxels before
+            and after the cut, as the published code does in training and in testing.
         crop: cut the image to the head.
         foreground_key: where the mask (1, I, J, K) uint8 goes; None keeps none.
     """
@@ -85,13 +85,13 @@ class NormaliseForegroundd(MapTransform):
         keys: KeysCollection,
         others: tuple[str, ...] | list[str] = (),
         *,
-        over: Literal["foreground", "volume"] = "foreground",
+        over: Literal["foreground", "volume", "box"] = "foreground",
         crop: bool = True,
         foreground_key: str | None = "foreground",
     ) -> None:
         super().__init__(keys)
-        if over not in ("foreground", "volume"):
-            raise InputError(f"normalisation={over!r} is unknown: choose foreground or volume")
+        if over not in ("foreground", "volume", "box"):
+            raise InputError(f"normalisation={over!r} is unknown: choose foreground, volume or box")
         self.others = tuple(others)
         self.over = over
         self.crop = crop
@@ -107,7 +107,9 @@ class NormaliseForegroundd(MapTransform):
         key = self.keys[0]
         image: MetaTensor = done[key]
         mask = head_mask(image)
-        inside = mask if self.over == "foreground" else torch.ones_like(mask)
+        box = (ndimage.find_objects(mask[0].numpy().astype(np.int8)) or [(slice(None),) * 3])[0]
+        inside = mask.clone()
+        inside[(slice(None), *box) if self.over == "box" else ()] |= self.over != "foreground"
         plain = image.as_subclass(Tensor).float()
         values = plain[inside]
         if not mask.any() or not float(values.max()) > float(values.min()):
@@ -121,7 +123,6 @@ class NormaliseForegroundd(MapTransform):
             done[self.foreground_key] = MetaTensor(mask.to(torch.uint8), affine=image.affine)
             names.append(self.foreground_key)
         if self.crop:
-            box = ndimage.find_objects(mask[0].numpy().astype(np.int8))[0]
             for name in names:
                 done[name] = _cut(done[name], box)
         return done

@@ -34,7 +34,8 @@ def read_header(path: str | Path) -> NiftiHeader:
 
     Raises:
         InputError: if the file is missing, unreadable, cut off (uncompressed files only: a cut in a .nii.gz
-            shows when its voxels are read), not 3D, not of real numbers, or placed by a singular affine.
+            shows when its voxels are read), not 3D, not of real numbers, placed by a singular affine, or not
+            placed at all.
     """
     path = Path(path)
     image = _open(path)
@@ -45,7 +46,9 @@ def read_header(path: str | Path) -> NiftiHeader:
         raise InputError(f"{path} holds {image.get_data_dtype()} voxels: give one real number per voxel")
     affine = np.asarray(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise InputError(f"{path} has a singular affine: write its sform or qform anew")
+        raise InputError(f"{path} has a singular affine, so no voxel spacing: write its sform or qform anew")
+    if int(image.header["sform_code"]) == int(image.header["qform_code"]) == 0:
+        raise InputError(f"{path} has neither sform nor qform, so no spacing and orientation: convert the scan anew")
     if path.suffix == ".nii":
         expected = int(image.dataobj.offset) + int(np.prod(shape)) * int(image.get_data_dtype().itemsize)
         if path.stat().st_size < expected:
@@ -90,7 +93,7 @@ def check_same_grid(first: NiftiHeader, other: NiftiHeader) -> None:
     if first.shape != other.shape:
         raise InputError(
             f"{other.path} has shape {other.shape}, but {first.path.name} has {first.shape}: "
-            "bring the maps of one subject to one grid"
+            "bring the volumes of one subject to one grid"
         )
     ends = np.array([(i, j, k, 1) for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
     ends[:, :3] *= np.array(first.shape) - 1
@@ -98,7 +101,7 @@ def check_same_grid(first: NiftiHeader, other: NiftiHeader) -> None:
     if shift > 0.1 * float(np.linalg.norm(first.affine[:3, :3], axis=0).min()):
         raise InputError(
             f"{other.path} has another affine than {first.path.name} (corners up to {shift:.3g} mm apart): "
-            "register or reslice the maps of one subject to one grid"
+            "register or reslice the volumes of one subject to one grid"
         )
 
 

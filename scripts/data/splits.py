@@ -9,17 +9,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scripts.errors import InputError
 from scripts.files import atomic_write
 
-__all__ = ["PARTS", "read_split", "select", "split_subjects", "write_split"]
+__all__ = ["PARTS", "claim_split", "label_subset", "read_split", "select", "split_subjects", "write_split"]
 
 PARTS = ("training", "validation", "test")
+
+_DRAW = 3  # first word of the entropy, see scripts.data.regions
 
 logger = logging.getLogger(__name__)
 
 
-def split_subjects(names: Iterable[str], fractions: Sequence[float] = (0.7, 0.1)) -> dict[str, Any]:
+def split_subjects(
+    names: Iterable[str], fractions: Sequence[float] = (0.7, 0.1), *, test: Iterable[str] = ()
+) -> dict[str, Any]:
     """Return the split of the sorted subjects: the first 70 % training, the next 10 % validation, rest test.
 
     Each count is ``int(n * fraction)``, as published; from three subjects on every part has one at least, two
@@ -29,6 +35,7 @@ def split_subjects(names: Iterable[str], fractions: Sequence[float] = (0.7, 0.1)
     Args:
         names: names of subjects, in any order.
         fractions: of training and of validation, both positive, together below 1.
+        test: names of further subjects that are all tested on, such as those of other sites.
 
     Returns:
         ``{"training": [...], "validation": [...], "test": [...], "sha256": hash of the three lists}``.
@@ -47,6 +54,7 @@ def split_subjects(names: Iterable[str], fractions: Sequence[float] = (0.7, 0.1)
     ends = (n_training, n_training + n_validation, n)
     starts = (0, *ends)
     parts = {part: ordered[start:end] for part, start, end in zip(PARTS, starts, ends, strict=False)}
+    parts["test"] = sorted({*parts["test"], *test})
     return {**parts, "sha256": _hash(parts)}
 
 
@@ -95,6 +103,42 @@ def write_split(split: Mapping[str, Any], path: str | Path) -> Path:
     """Write a split as JSON, in one move so that no reader finds half a file, and return its path."""
     text = json.dumps(dict(split), indent=4) + "\n"
     return atomic_write(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def claim_split(split: Mapping[str, Any], path: str | Path) -> Path:
+    """Write a split, or make sure that the one written there before is the same.
+
+    Raises:
+        InputError: if another split lies there: one run would be tested on what another was trained on.
+    """
+    path = Path(path)
+    if path.is_file() and read_split(path)["sha256"] != split["sha256"]:
+        raise InputError(
+            f"{path} is a split of other subjects than those of this dataset: choose another --work_dir, or delete it"
+        )
+    return write_split(split, path)
+
+
+def label_subset(names: Sequence[str], fraction: float, draw: int = 0) -> list[str]:
+    """Return the subjects whose labels a run with few labels may use: ``max(1, int(n * fraction))`` of them.
+
+    Args:
+        names: training subjects in the order of the split.
+        fraction: 0 < fraction <= 1.
+        draw: 0 takes the first ones, as published; any other number draws as many at random.
+
+    Raises:
+        InputError: if the fraction is out of range or there are no subjects.
+    """
+    if not 0 < fraction <= 1:
+        raise InputError(f"label_fraction={fraction}: give a share above 0, up to 1")
+    if not names:
+        raise InputError("no training subjects to take labels of: check dataset_dir and --modality")
+    n = max(1, int(len(names) * fraction + 1e-9))
+    if draw == 0:
+        return list(names[:n])
+    chosen = np.random.default_rng([_DRAW, draw]).permutation(len(names))[:n]
+    return [names[i] for i in sorted(chosen)]
 
 
 def read_split(path: str | Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Losses of pretraining; with several ranks they are those of the global batch."""
+"""Losses of pretraining, with several ranks those of the global batch, and of the downstream tasks."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from scripts.losses.barlow import BarlowLoss
 from scripts.losses.gather import gather_views, gather_with_gradient, mean_over_ranks
 from scripts.losses.nt_xent import NTXentLoss
 from scripts.losses.pretrain import PretrainLoss
+from scripts.losses.segmentation import DenoisingLoss, SegmentationLoss
 from scripts.losses.vicreg import VICRegLoss
 
 __all__ = [
     "BarlowLoss",
+    "DenoisingLoss",
     "NTXentLoss",
     "PretrainLoss",
+    "SegmentationLoss",
     "VICRegLoss",
     "gather_views",
     "gather_with_gradient",

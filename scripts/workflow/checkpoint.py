@@ -14,6 +14,7 @@ from torch import nn
 
 from scripts.errors import InputError
 from scripts.files import atomic_write
+from scripts.switches import is_on
 from scripts.workflow.ranks import rank
 
 __all__ = ["Checkpointing", "save_tensors"]
@@ -39,7 +40,8 @@ class Checkpointing:
 
     ``checkpoint.pt`` holds network (and its encoder alone, under ``encoder``), optimiser, schedule, gradient
     scaler, epoch, iteration and the settings of the run, and loads with ``weights_only=True``; ``model.pt``
-    holds the network's tensors alone. Both are replaced atomically, so a kill leaves the previous ones.
+    holds the network's tensors alone: the last ones, or with an ``evaluator`` those of its best key metric. Both
+    are replaced atomically, so a kill leaves the previous ones.
 
     Args:
         directory: where both files lie.
@@ -49,7 +51,8 @@ class Checkpointing:
         sampler: has an attribute ``start``, the first step to draw.
         settings: numbers and strings that define the run; a checkpoint made with others is refused.
         resume: False starts anew even where there is a checkpoint.
-        interval: epochs between two checkpoints; the last epoch always has one.
+        interval: epochs between two checkpoints; the last epoch always has one, and so has a new best.
+        evaluator: MONAI evaluator that is run during the training, before the checkpoints are saved.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Checkpointing:
         *,
         resume: bool = True,
         interval: int = 1,
+        evaluator: Any = None,
     ) -> None:
         self.directory = Path(directory)
         self.network = network
@@ -70,8 +74,9 @@ class Checkpointing:
         self.schedule = schedule
         self.sampler = sampler
         self.settings = json.loads(json.dumps(dict(settings)))
-        self.resume = resume
+        self.resume = is_on(resume, "resume")
         self.interval = interval
+        self.evaluator = evaluator
         self.resumed_epoch = 0
 
     @property
@@ -121,13 +126,18 @@ class Checkpointing:
         if engine.scaler is not None and saved["scaler"]:
             engine.scaler.load_state_dict(saved["scaler"])
         engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
+        if self.evaluator is not None:
+            self.evaluator.state.best_metric = saved["best"]["metric"]
+            self.evaluator.state.best_metric_epoch = saved["best"]["epoch"]
         self.sampler.start = saved["iteration"]
         self.resumed_epoch = saved["epoch"]
         logger.info("Continuing after epoch %d of %d from %s", saved["epoch"], engine.state.max_epochs, self.path)
 
     def _save(self, engine: Any) -> None:
         epoch = engine.state.epoch
-        if rank() or (epoch % self.interval and epoch != engine.state.max_epochs):
+        best = self._best()
+        is_due = epoch % self.interval == 0 or epoch in (engine.state.max_epochs, best["epoch"])
+        if rank() or not is_due:
             return
         state = self.network.state_dict()
         content = {
@@ -139,7 +149,16 @@ class Checkpointing:
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
             "epoch": epoch,
             "iteration": engine.state.iteration,
+            "best": best,
             "settings": self.settings,
         }
-        save_tensors(state, self.model_path)
+        if best["epoch"] in (-1, epoch):
+            save_tensors(state, self.model_path)
         save_tensors(content, self.path)
+
+    def _best(self) -> dict[str, Any]:
+        """Return the best key metric and its epoch, -1 as long as there is none."""
+        if self.evaluator is None:
+            return {"metric": 0.0, "epoch": -1}
+        state = self.evaluator.state
+        return {"metric": float(state.best_metric), "epoch": int(state.best_metric_epoch)}

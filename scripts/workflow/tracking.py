@@ -49,6 +49,7 @@ class TrackTraining:
         loss: its ``terms`` are logged at each step.
         evaluator: its metrics are logged when it has run.
         uri: see `MLflowRun`.
+        sha_tag: tag that gets the SHA-256 of the weights at the end.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class TrackTraining:
         loss: Any,
         evaluator: Any = None,
         uri: str | None = None,
+        sha_tag: str = "encoder_sha",
     ) -> None:
         self.experiment = experiment
         self.name = name
@@ -68,6 +70,7 @@ class TrackTraining:
         self.loss = loss
         self.evaluator = evaluator
         self.uri = uri
+        self.sha_tag = sha_tag
         self.run: MLflowRun | None = None
         self.config = running_config()
         self.rows: list[tuple[int, Mapping[str, float]]] = []
@@ -129,7 +132,7 @@ class TrackTraining:
         if self.run is not None:
             if self.checkpointing.model_path.is_file():
                 content = self.checkpointing.model_path.read_bytes()
-                self.run.tag(encoder_sha=hashlib.sha256(content).hexdigest())
+                self.run.tag(**{self.sha_tag: hashlib.sha256(content).hexdigest()})
             self.run.close()
 
     def _fail(self, _engine: Engine, error: BaseException) -> None:

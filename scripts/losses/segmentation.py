@@ -1,0 +1,53 @@
+"""Dice and cross-entropy, told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from monai.losses import DiceLoss
+from torch import Tensor, nn
+
+from scripts.errors import InputError
+
+__all__ = ["DenoisingLoss", "SegmentationLoss"]
+
+
+class SegmentationLoss(nn.Module):
+    """Sum of soft Dice loss over the foreground classes and cross-entropy over all (paper, Appendix B.1).
+
+    Both are means over the samples of a batch, so that the loss of a batch is the mean of the losses of its
+    parts, whatever process holds them.
+
+    Args:
+        n_classes: with the background.
+        weight: of each class in the cross-entropy, None for equal ones; a voxel's loss is multiplied by the
+            weight of its true class and the weights of a sample's voxels are scaled to a mean of 1.
+    """
+
+    def __init__(self, n_classes: int, weight: Sequence[float] | None = None) -> None:
+        super().__init__()
+        if weight is not None and (len(weight) != n_classes or min(weight) < 0):
+            raise InputError(f"class_weight={list(weight)}: give {n_classes} numbers of 0 or more, background first")
+        self.dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=False)
+        self.weight = None if weight is None else torch.tensor(weight, dtype=torch.float32)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return ``loss``, ``dice`` and ``cross_entropy`` of logits (N, C, ...) and labels (N, 1, ...)."""
+        labels = labels.long()
+        dice = self.dice(logits.float(), labels)
+        weight = self.weight.to(logits.device) if self.weight is not None else None
+        parts = [
+            F.cross_entropy(one[None].float(), label, weight=weight) for one, label in zip(logits, labels, strict=True)
+        ]
+        cross_entropy = torch.stack(parts).mean()
+        return {"loss": dice + cross_entropy, "dice": dice, "cross_entropy": cross_entropy}
+
+
+class DenoisingLoss(nn.Module):
+    """Mean squared error between the noise predicted and the noise added (paper, Appendix B.1)."""
+
+    def forward(self, predicted: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """Return ``loss`` of predicted and true noise, both (N, 1, ...)."""
+        return {"loss": F.mse_loss(predicted.float(), noise.float())}

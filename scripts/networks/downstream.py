@@ -1,0 +1,99 @@
+"""A task's network around a pretrained encoder."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from scripts.errors import InputError
+from scripts.networks.weights import load_encoder
+from scripts.switches import is_given, is_on
+
+__all__ = ["TaskNetwork", "load_model", "task_network"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TaskNetwork:
+    """A network and where its encoder came from.
+
+    Attributes:
+        network: the network, its encoder loaded and frozen as told.
+        variant: base, seqaug or seqinv; ``none`` where it is trained from scratch; ``unknown`` where the
+            encoder's own training left no checkpoint beside it.
+        encoder_sha: SHA-256 of the encoder's file, empty where there is none.
+        source: what was loaded, in words.
+        frozen: whether the encoder is.
+    """
+
+    network: nn.Module
+    variant: str
+    encoder_sha: str
+    source: str
+    frozen: bool
+
+
+def task_network(
+    network: nn.Module, encoder: str = "pretrained", encoder_bundle: str | Path = "", *, freeze: bool = True
+) -> TaskNetwork:
+    """Give a network its encoder: pretrained weights, strictly and frozen by default, or none.
+
+    Args:
+        network: MONAI's BasicUNet, or another network that `load_encoder` knows.
+        encoder: ``pretrained``, or ``none`` to train from scratch.
+        encoder_bundle: bundle folder of the pretraining, or a weights file.
+        freeze: False lets the encoder train along.
+
+    Raises:
+        InputError: no such file, or it does not hold exactly this encoder.
+    """
+    if is_given(encoder) and encoder != "pretrained":
+        raise InputError(f"encoder={encoder!r} is unknown: choose pretrained or none (--encoder_bundle names its file)")
+    if not is_given(encoder):
+        logger.info("Encoder: none, the network is trained from scratch")
+        return TaskNetwork(network, "none", "", "no pretrained encoder: trained from scratch", frozen=False)
+    freeze = is_on(freeze, "freeze")
+    report = load_encoder(network, encoder_bundle, freeze=freeze)
+    source = f"{report.n_loaded} of {report.n_total} encoder tensors from {report.path}"
+    return TaskNetwork(network, _variant(report.path), report.sha256, source, frozen=freeze)
+
+
+def load_model(network: nn.Module, path: str | Path, train_command: str) -> nn.Module:
+    """Load the weights of a whole network, strictly, and return it in evaluation mode.
+
+    Args:
+        network: the network.
+        path: a state dict, such as the ``model.pt`` that training writes.
+        train_command: makes the file; named where there is none.
+
+    Raises:
+        InputError: no such file, not a weights file, or of another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such weights file; make one with `{train_command}` or name another")
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        state = state.get("model", state)
+        network.load_state_dict(state)
+    except Exception as error:
+        reason = str(error).splitlines()[-1].strip()[:160]
+        raise InputError(f"{path} does not hold this network ({reason}): set --features to its widths") from error
+    logger.info("Loaded %d tensors from %s", len(state), path)
+    return network.eval()
+
+
+def _variant(path: Path) -> str:
+    """Return the pretraining's mode, from the checkpoint that it left beside its weights."""
+    checkpoint = path.with_name("checkpoint.pt")
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        return str(saved["settings"]["mode"])
+    except Exception:
+        return "unknown"
