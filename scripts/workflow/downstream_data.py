@@ -140,7 +140,7 @@ def _described(
         "training": training,
         "cohort": cohort,
         "dataset_dir": str(folder),
-        "subjects": ", ".join(sorted(used)) if len(used) <= 3 else f"{len(used)} from {min(used)} to {max(used)}",
+        "subjects": ", ".join(sorted(used)) if len(used) <= 3 else f"{len(used)} subjects, {min(used)} to {max(used)}",
         "sha256": split["sha256"],
     }
 
