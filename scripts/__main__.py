@@ -43,18 +43,27 @@ def benchmark_views(
     benchmark(repeats=repeats, patch_size=patch_size, batch_size=batch_size, memory=memory, device=device)
 
 
-def demo(out: str = "demo", seed: int = 0, subjects: int | None = None, max_epochs: int | None = None) -> None:
-    """Pretrain a small encoder on a small embedded cohort and measure its invariance, in some minutes.
+def demo(
+    out: str = "demo",
+    seed: int = 0,
+    subjects: int | None = None,
+    max_epochs: int | None = None,
+    task_epochs: int | None = None,
+    heads: int = 20,
+) -> None:
+    """Pretrain a small encoder, train the three tasks on it frozen, and measure all, in some 20 minutes.
 
     Args:
-        out: folder for the cohort, the weights, the pictures and the tables.
-        seed: of cohort, weights and views.
-        subjects: size of the cohort; default: that of demo.json.
-        max_epochs: length of the pretraining; default: that of demo.json.
+        out: folder for the cohorts, the weights, the pictures and the tables.
+        seed: of cohorts, weights, views and patches.
+        subjects: size of the pretraining's cohort; default: that of its demo.json.
+        max_epochs: length of the pretraining; default: that of its demo.json.
+        task_epochs: length of each task's training; default: that of its demo.json.
+        heads: simulated heads of the site that is trained on.
     """
     from scripts.demo import run_demo
 
-    run_demo(out, seed=seed, subjects=subjects, max_epochs=max_epochs)
+    run_demo(out, seed=seed, subjects=subjects, max_epochs=max_epochs, task_epochs=task_epochs, heads=heads)
 
 
 def compare(out: str, max_epochs: int = 30, seed: int = 0, page: str | None = None) -> None:

@@ -1,69 +1,114 @@
-"""The demo: embedded cohort, short pretraining, invariance measured beside an untrained encoder."""
+"""The demo: embedded cohorts, a short pretraining, three tasks on its frozen encoder, all measured."""
 
 from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 __all__ = ["run_bundle", "run_demo"]
 
-CONFIGS = Path(__file__).resolve().parents[1] / "bundles" / "pretrain_seqinv" / "configs"
+BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
+TASKS = ("ixi_seg", "arc_lesion", "ixi_denoise")
+
+# what the last table shows of each task's summary: metric, classes, unit
+_SHOWN = {"ixi_seg": ("DSC", "all"), "arc_lesion": ("DSC", "lesion"), "ixi_denoise": ("PSNR_gain", "image")}
 
 
-def run_demo(out: str | Path, *, seed: int = 0, subjects: int | None = None, max_epochs: int | None = None) -> None:
-    """Run the bundle with its demo overlay, then with its evaluation overlay, all results in one folder.
+def run_demo(
+    out: str | Path,
+    *,
+    seed: int = 0,
+    subjects: int | None = None,
+    max_epochs: int | None = None,
+    tasks: Sequence[str] = TASKS,
+    task_epochs: int | None = None,
+    heads: int = 20,
+) -> None:
+    """Run the bundles with their demo overlays, then with their evaluation overlays, all results in one folder.
 
     Args:
         out: the folder; a demo that was interrupted there is continued.
-        seed: of cohort, weights and views.
-        subjects: size of the cohort, None takes that of demo.json.
-        max_epochs: length of the pretraining, None takes that of demo.json.
+        seed: of cohorts, weights, views and patches.
+        subjects: size of the pretraining's cohort, None takes that of its demo.json.
+        max_epochs: length of the pretraining, None takes that of its demo.json.
+        tasks: of ixi_seg, arc_lesion and ixi_denoise.
+        task_epochs: length of each task's training, None takes that of its demo.json.
+        heads: simulated heads of the training site; ARC's cohort has half as many again.
     """
     began = time.monotonic()
     out = Path(out)
-    settings: dict[str, Any] = {
-        "output_dir": str(out / "eval"),
-        "ckpt_dir": str(out / "models"),
-        "work_dir": str(out / "data"),
-        "tracking_uri": f"sqlite:///{(out / 'mlruns.db').resolve()}",
-        "seed": seed,
-    }
-    if subjects is not None:
-        settings["embedded::subjects"] = subjects
-    if max_epochs is not None:
-        settings["max_epochs"] = max_epochs
     out.mkdir(parents=True, exist_ok=True)
-    print(f"Demo in {out}: 1. a small simulated cohort, 2. a short SeqInv pretraining, 3. its invariance measured.")
-    print("It shows that the pieces work; a few minutes at 2 mm and small width are no match for the paper's recipe.\n")
-    print(f"The commands behind it:\n  {_command('demo', settings)}\n  {_command('demo evaluate', settings)}\n")
-    run_bundle(["train.json", "demo.json"], settings)
-    run_bundle(["train.json", "demo.json", "evaluate.json"], settings)
-    pictures = sorted((out / "eval").glob("views_epoch*.png"))
-    minutes, rest = divmod(round(time.monotonic() - began), 60)
-    print(f"\nThe demo took {minutes} min {rest} s. Look at:")
-    print(f"  weights   {out / 'models' / 'model.pt'}")
-    print(f"  measures  {out / 'eval' / 'invariance.csv'}")
-    print(f"  views     {pictures[-1] if pictures else out / 'eval'}")
-    print(f"  MLflow    {settings['tracking_uri']}")
-    print("            mlflow ui --backend-store-uri " + settings["tracking_uri"])
-    print("Next, the paper's own recipe (a GPU, or much patience):")
-    print("  python -m monai.bundle run --config_file bundles/pretrain_seqinv/configs/train.json")
+    places = {"tracking_uri": f"sqlite:///{(out / 'mlruns.db').resolve()}", "seed": seed}
+    pretrain: dict[str, Any] = {**_folders(out), **places}
+    if subjects is not None:
+        pretrain["embedded::subjects"] = subjects
+    if max_epochs is not None:
+        pretrain["max_epochs"] = max_epochs
+    steps = ["a short SeqInv pretraining on simulated maps, its invariance measured", *tasks]
+    print(f"Demo in {out}: " + "; ".join(f"{number}. {step}" for number, step in enumerate(steps, 1)) + ".")
+    print("It shows that the pieces work; a few minutes at 2 mm and small width are no match for the paper's recipe.")
+    _run_both("pretrain_seqinv", pretrain)
+    for task in tasks:
+        settings: dict[str, Any] = {**_folders(out / task), **places, "encoder_bundle": str(out)}
+        settings["dataset_dir"] = str(_heads(out / "data", task, heads, seed))
+        if task_epochs is not None:
+            settings["max_epochs"] = task_epochs
+        _run_both(task, settings)
+    _tell_results(out, tasks, (time.monotonic() - began) / 60)
 
 
-def run_bundle(configs: list[str], settings: dict[str, Any]) -> None:
-    """Run configs of the bundle, merged in their order, with ``settings`` as overrides."""
+def run_bundle(configs: Sequence[str], settings: Mapping[str, Any], bundle: str = "pretrain_seqinv") -> None:
+    """Run configs of a bundle, merged in their order, with ``settings`` as overrides."""
     from monai.bundle import run
 
     with warnings.catch_warnings():
         # monai warns whoever runs a config that configs can run code; these are ours
         warnings.filterwarnings("ignore", message=".*allow list.*")
-        run(config_file=[str(CONFIGS / name) for name in configs], **settings)
+        run(config_file=[str(BUNDLES / bundle / "configs" / name) for name in configs], **settings)
 
 
-def _command(overlays: str, settings: dict[str, Any]) -> str:
-    names = ["train", *overlays.split()]
-    files = ",".join(f"'bundles/pretrain_seqinv/configs/{name}.json'" for name in names)
-    options = " ".join(f"--{key} {value}" for key, value in settings.items())
-    return f'python -m monai.bundle run --config_file "[{files}]" {options}'
+def _folders(out: Path) -> dict[str, str]:
+    return {"output_dir": str(out / "eval"), "ckpt_dir": str(out / "models"), "work_dir": str(out / "data")}
+
+
+def _heads(folder: Path, task: str, heads: int, seed: int) -> Path:
+    """Make the cohort of a task, or find it made."""
+    if task == "arc_lesion":
+        from scripts.data.cohort.arc import make_arc_cohort
+
+        return make_arc_cohort(folder / "arc", heads * 3 // 2, seed=seed, spacing=2.0)
+    from scripts.data.cohort.ixi import make_ixi_cohort
+
+    outside = max(1, heads // 6)
+    return make_ixi_cohort(folder / "ixi", guys=heads, hh=outside, iop=outside, seed=seed, spacing=2.0)
+
+
+def _run_both(bundle: str, settings: Mapping[str, Any]) -> None:
+    """Train and evaluate, saying what one would type for it."""
+    for overlays in (["train.json", "demo.json"], ["train.json", "demo.json", "evaluate.json"]):
+        files = ",".join(f"'bundles/{bundle}/configs/{name}'" for name in overlays)
+        options = " ".join(f"--{key} {value}" for key, value in settings.items())
+        print(f'\npython -m monai.bundle run --config_file "[{files}]" {options}\n')
+        run_bundle(overlays, settings, bundle)
+
+
+def _tell_results(out: Path, tasks: Sequence[str], minutes: float) -> None:
+    import pandas as pd
+
+    print(f"\nThe demo took {minutes:.1f} min. Held-out simulated subjects, mean and standard error:")
+    for task in tasks:
+        metric, name = _SHOWN[task]
+        table = pd.read_csv(out / task / "eval" / "summary.csv")
+        for row in table[(table["metric"] == metric) & (table["class"] == name)].itertuples():
+            print(f"  {task:12s} {row.site:5s} {metric:9s} {row.mean:7.3f} +- {row.standard_error:.3f} (n = {row.n})")
+    print("Look at:")
+    print(f"  encoder   {out / 'models' / 'model.pt'}")
+    print(f"  measures  {out / 'eval' / 'invariance.csv'}, {out}/<task>/eval/metrics.csv and summary.csv")
+    print(f"  views     {out / 'eval'}/views_epoch*.png")
+    print(f"  MLflow    mlflow ui --backend-store-uri sqlite:///{(out / 'mlruns.db').resolve()}")
+    print("Next, the paper's own recipe (a GPU, or much patience):")
+    print("  python -m monai.bundle run --config_file bundles/pretrain_seqinv/configs/train.json")
+    print("  python -m monai.bundle run --config_file bundles/ixi_seg/configs/train.json")
