@@ -26,6 +26,38 @@ def cohort_qmri(out: str, subjects: int = 51, seed: int = 0, spacing: float = 1.
     make(out, subjects, seed, spacing)
 
 
+def cohort_ixi(
+    out: str, guys: int = 20, hh: int = 4, iop: int = 4, seed: int = 0, spacing: float | None = None
+) -> None:
+    """Make the embedded IXI cohort: simulated whole heads of three sites, named as IXI's, with tissue maps.
+
+    Args:
+        out: folder to make; an interrupted one is continued.
+        guys: subjects of Guy's Hospital (1.5 T).
+        hh: subjects of Hammersmith Hospital (3 T).
+        iop: subjects of the Institute of Psychiatry (1.5 T).
+        seed: the same seed makes the same bytes.
+        spacing: isotropic voxel size [mm]; default: IXI's own grids.
+    """
+    from scripts.data.cohort.ixi import cohort_ixi as make
+
+    make(out, guys, hh, iop, seed, spacing)
+
+
+def cohort_arc(out: str, subjects: int = 30, seed: int = 0, spacing: float | None = None) -> None:
+    """Make the embedded ARC cohort: simulated heads with chronic stroke lesions, as BIDS like ds004884.
+
+    Args:
+        out: folder to make; an interrupted one is continued.
+        subjects: how many.
+        seed: the same seed makes the same bytes.
+        spacing: isotropic voxel size [mm]; default: 1 mm (FLAIR 0.9 mm).
+    """
+    from scripts.data.cohort.arc import cohort_arc as make
+
+    make(out, subjects, seed, spacing)
+
+
 def benchmark_views(
     repeats: int = 7, patch_size: int = 96, batch_size: int = 8, memory: bool = True, device: str = "auto"
 ) -> None:
@@ -95,7 +127,7 @@ def gallery(out: str, dataset_dir: str, subjects: int = 2, height: float = 0.45)
 
 
 COMMANDS: dict[str, Any] = {
-    "cohort": {"qmri": cohort_qmri},
+    "cohort": {"qmri": cohort_qmri, "ixi": cohort_ixi, "arc": cohort_arc},
     "benchmark": {"views": benchmark_views},
     "compare": compare,
     "demo": demo,

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from scripts.data import arc, ixi
+from scripts.data.cohort.make import PROVENANCE
 from scripts.data.splits import PARTS, claim_split, label_subset, split_subjects
 from scripts.errors import InputError
 from scripts.switches import is_on
-from scripts.workflow.pretraining_data import EMBEDDED, PROVENANCE
+from scripts.workflow.pretraining_data import EMBEDDED
 from scripts.workflow.ranks import main_process_first
 
 __all__ = ["check_training", "downstream_data"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from scripts.data.cohort.make import PROVENANCE
 from scripts.data.qmri import find_subjects
 from scripts.data.splits import PARTS, select, split_subjects, write_split
 from scripts.data.store import prepare_store
@@ -18,9 +19,6 @@ __all__ = ["EMBEDDED", "pretraining_data"]
 logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
-
-PROVENANCE = "cohort.json"
-"""File at the root of every embedded cohort."""
 
 
 def pretraining_data(

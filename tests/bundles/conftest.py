@@ -113,10 +113,12 @@ def workflow_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ConfigWorkflow
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
-    def make(names: list[str], settings: dict[str, Any], workflow_type: str = "train") -> ConfigWorkflow:
+    def make(
+        names: list[str], settings: dict[str, Any], workflow_type: str = "train", folder: Path = CONFIGS
+    ) -> ConfigWorkflow:
         return ConfigWorkflow(
-            config_file=[str(CONFIGS / name) for name in names],
-            meta_file=str(CONFIGS / "metadata.json"),
+            config_file=[str(folder / name) for name in names],
+            meta_file=str(folder / "metadata.json"),
             logging_file=False,
             workflow_type=workflow_type,
             device="cpu",
@@ -131,8 +133,10 @@ def workflow_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ConfigWorkflow
 def run_here(workflow_of: Callable[..., ConfigWorkflow]) -> Callable[..., ConfigWorkflow]:
     """Initialize and run a workflow in this process and return it."""
 
-    def run(names: list[str], settings: dict[str, Any], workflow_type: str = "train") -> ConfigWorkflow:
-        workflow = workflow_of(names, settings, workflow_type)
+    def run(
+        names: list[str], settings: dict[str, Any], workflow_type: str = "train", folder: Path = CONFIGS
+    ) -> ConfigWorkflow:
+        workflow = workflow_of(names, settings, workflow_type, folder)
         workflow.initialize()
         workflow.run()
         return workflow
@@ -144,9 +148,11 @@ def run_here(workflow_of: Callable[..., ConfigWorkflow]) -> Callable[..., Config
 def refusal(run_here: Callable[..., ConfigWorkflow]) -> Callable[..., str]:
     """Run a workflow that has to be refused and return the one line that says why."""
 
-    def tell(names: list[str], settings: dict[str, Any], workflow_type: str = "train") -> str:
+    def tell(
+        names: list[str], settings: dict[str, Any], workflow_type: str = "train", folder: Path = CONFIGS
+    ) -> str:
         with pytest.raises(Exception) as caught:  # noqa: PT011 - monai wraps it, its type is tested below
-            run_here(names, settings, workflow_type)
+            run_here(names, settings, workflow_type, folder)
         cause = find_input_error(caught.value)
         assert isinstance(cause, InputError), repr(caught.value)
         line = str(cause)

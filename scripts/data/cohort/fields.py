@@ -25,7 +25,7 @@ _BRAIN_LOW = (-84.0, -126.0, -84.0)
 _BRAIN_SIZE = (168.0, 216.0, 180.0)
 # Mean over positions of the sum of squared cubic B-spline weights along one axis.
 _SPLINE_POWER = 151.0 / 315.0
-_STREAMS = ("person", "shape", "folds", "tissue", "noise", "lesion", "pathology")
+_STREAMS = ("person", "shape", "folds", "tissue", "noise", "lesion", "pathology", "scan")
 
 
 @dataclass(frozen=True)

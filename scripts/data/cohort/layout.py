@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scripts.data.cohort.fields import Grid
 
-__all__ = ["MAP_FILES", "MapFile", "describe_dataset", "write_json", "write_nifti", "write_text"]
+__all__ = ["MAP_FILES", "MapFile", "Placement", "describe_dataset", "write_json", "write_nifti", "write_text"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,14 @@ lesion. cohort.json holds the settings: the same settings give the same bytes.
 """
 
 
-def write_nifti(path: Path, volume: NDArray[Any], grid: Grid, *, step: float | None = None) -> None:
+@dataclass(frozen=True)
+class Placement:
+    """Where the voxels of a volume lie: ``affine`` (4, 4), voxel to world [mm]; any orientation and spacing."""
+
+    affine: NDArray[np.float64]
+
+
+def write_nifti(path: Path, volume: NDArray[Any], grid: Grid | Placement, *, step: float | None = None) -> None:
     """Write ``volume`` (I, J, K) of integers as NIfTI-1, gzipped at level 1 without time or name.
 
     Args:
@@ -87,8 +94,9 @@ def write_nifti(path: Path, volume: NDArray[Any], grid: Grid, *, step: float | N
     header = nib.Nifti1Header()
     header.set_data_dtype(volume.dtype)
     header.set_data_shape(volume.shape)
-    header.set_sform(grid.affine, code="aligned")
-    header.set_qform(grid.affine, code="aligned")
+    code = "aligned" if isinstance(grid, Grid) else "scanner"
+    header.set_sform(grid.affine, code=code)
+    header.set_qform(grid.affine, code=code)
     header.set_xyzt_units("mm")
     header.set_slope_inter(1.0 if step is None else step, 0.0)
     header["vox_offset"] = 352

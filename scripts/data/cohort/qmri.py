@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from scripts.data.cohort.fields import Grid, brain_grid, stream
 from scripts.data.cohort.layout import MAP_FILES, describe_dataset, write_json, write_nifti
+from scripts.data.cohort.make import check_numbers, claim, make_all
 from scripts.data.cohort.subject import Person, draw_person, make_brain, segment
-from scripts.data.cohort.template import load_template
 from scripts.data.cohort.tissue import draw_values, paint_maps
 from scripts.errors import InputError
 
@@ -24,7 +21,6 @@ __all__ = ["cohort_qmri", "make_qmri_cohort", "make_subject"]
 
 # Bumped whenever the same seed no longer gives the same bytes.
 _VERSION = 1
-_PROVENANCE = "cohort.json"
 _LESION_SUFFIX = "desc-lesion_mask"
 
 
@@ -81,32 +77,22 @@ def make_qmri_cohort(
     root = Path(out)
     grid = brain_grid(spacing)
     settings = _check_settings(subjects, seed, spacing, stroke_fraction, jobs)
-    _claim(root, settings, subjects)
+    claim(root, settings)
+    held = sum(path.is_dir() for path in root.glob("sub-*"))
+    if held > subjects:
+        raise InputError(f"{root} holds {held} subjects and {subjects} were asked for: choose another --out")
     people = [draw_person(number, seed, stroke_fraction) for number in range(1, subjects + 1)]
     missing = [person for person in people if not (root / person.name).is_dir()]
-    with tqdm(total=subjects, initial=subjects - len(missing), desc="subjects", disable=not progress) as bar:
-        if missing:
-            _make_all(root, missing, seed, grid, jobs or min(os.cpu_count() or 1, 4), bar)
+    make_all(
+        people,
+        missing,
+        lambda person: make_subject(root, person, seed, grid),
+        spacing=spacing,
+        jobs=jobs,
+        progress=progress,
+    )
     describe_dataset(root, [_participant(root, person) for person in people], settings)
     return root
-
-
-def _make_all(root: Path, people: list[Person], seed: int, grid: Grid, jobs: int, bar: tqdm[Any]) -> None:
-    """Make several subjects side by side; the first failure stops those that have not begun."""
-    load_template(max(grid.spacing, 1.0))
-    # One torch thread each: subjects side by side use the cores better than threads within a subject.
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        pending = [pool.submit(make_subject, root, person, seed, grid) for person in people]
-        try:
-            for done in as_completed(pending):
-                done.result()
-                bar.update()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-        finally:
-            torch.set_num_threads(threads)
 
 
 def make_subject(root: Path, person: Person, seed: int, grid: Grid) -> None:
@@ -155,12 +141,9 @@ def _check_settings(
     """Return what the bytes of a subject depend on, besides its number."""
     if not isinstance(subjects, int) or not 1 <= subjects <= 999:
         raise InputError(f"subjects is {subjects}: choose a whole number from 1 to 999")
-    if not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed is {seed}: choose a whole number, 0 or more")
+    check_numbers(seed, jobs)
     if not 0.0 <= stroke_fraction <= 1.0:
         raise InputError(f"stroke_fraction is {stroke_fraction:g}: choose a share from 0 to 1")
-    if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
-        raise InputError(f"jobs is {jobs}: choose a whole number, 1 or more, or leave it out")
     return {
         "cohort": "qmri",
         "version": _VERSION,
@@ -168,28 +151,3 @@ def _check_settings(
         "spacing": float(spacing),
         "stroke_fraction": round(float(stroke_fraction), 9),
     }
-
-
-def _claim(root: Path, settings: dict[str, Any], subjects: int) -> None:
-    """Make ``root`` ours, or refuse it; remove what an interrupted run left half-written."""
-    record = root / _PROVENANCE
-    if root.exists() and not root.is_dir():
-        raise InputError(f"{root} is a file: name a folder with --out")
-    if not record.is_file():
-        if root.is_dir() and any(not path.name.startswith(".part-") for path in root.iterdir()):
-            raise InputError(f"{root} holds other files: name an empty or new folder with --out")
-        root.mkdir(parents=True, exist_ok=True)
-        write_json(record, settings)
-        return
-    try:
-        found = json.loads(record.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{record} is not readable: delete {root} and run again") from error
-    if found != settings:
-        other = ", ".join(f"{key} {found.get(key)}" for key in settings if found.get(key) != settings[key])
-        raise InputError(f"{root} holds a cohort made with {other}: use these settings or another --out")
-    held = sum(path.is_dir() for path in root.glob("sub-*"))
-    if held > subjects:
-        raise InputError(f"{root} holds {held} subjects and {subjects} were asked for: choose another --out")
-    for leftover in root.glob(".part-*"):
-        shutil.rmtree(leftover)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.data.cohort.anatomy import Anatomy, build_anatomy, draw_shape
+from scripts.data.cohort.anatomy import Anatomy, Shape, build_anatomy, draw_shape
 from scripts.data.cohort.fields import Array, Grid, stream
 from scripts.data.cohort.lesion import Lesion, LesionPlan, draw_lesion, grow_hyperintensity, grow_lesion
 from scripts.data.cohort.template import TISSUES
 
-__all__ = ["Person", "draw_person", "make_brain", "segment"]
+__all__ = ["Person", "draw_person", "draw_person_shape", "make_brain", "segment"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ def draw_person(number: int, seed: int, stroke_fraction: float = 29 / 51) -> Per
     return Person(number, sex, int(np.clip(age, 20, 85)), lesion)
 
 
-def make_brain(person: Person, seed: int, grid: Grid) -> tuple[Anatomy, Lesion | None, Array | None]:
-    """Anatomy and pathology of one subject; ventricles widen with age and beside a lesion."""
+def draw_person_shape(person: Person, seed: int) -> Shape:
+    """Shape of one subject; ventricles widen with age and beside a lesion."""
     rng = stream(seed, person.number, "shape")
-    ageing = max(person.age - 40, 0) / 40.0
+    ageing = _ageing(person)
     growth = np.clip(rng.normal(0.4 + 3.2 * ageing, 0.9), -0.5, 6.0)
     ventricles = np.array([growth, growth]) + rng.normal(0.0, 0.3, 2)
     if person.lesion:
@@ -57,13 +57,24 @@ def make_brain(person: Person, seed: int, grid: Grid) -> tuple[Anatomy, Lesion |
     ventricles = np.clip(ventricles, -0.5, 8.0)
     size = (1.02 if person.sex == "M" else 0.975) * np.exp(rng.normal(0.0, 0.015))
     atrophy = 0.9 * ageing + rng.normal(0.0, 0.15)
-    shape = draw_shape(rng, size=size, ventricles=(ventricles[0], ventricles[1]), atrophy=atrophy)
+    return draw_shape(rng, size=size, ventricles=(ventricles[0], ventricles[1]), atrophy=atrophy)
+
+
+def make_brain(
+    person: Person, seed: int, grid: Grid, shape: Shape | None = None
+) -> tuple[Anatomy, Lesion | None, Array | None]:
+    """Anatomy and pathology of one subject; its ``shape`` where it is known already."""
+    shape = shape or draw_person_shape(person, seed)
     anatomy = build_anatomy(shape, grid, stream(seed, person.number, "folds"))
     pathology = stream(seed, person.number, "pathology")
-    amount = 0.012 * ageing * pathology.random() ** 2
+    amount = 0.012 * _ageing(person) * pathology.random() ** 2
     lesion = grow_lesion(person.lesion, anatomy, pathology) if person.lesion else None
     spots = grow_hyperintensity(amount, anatomy, pathology) if amount > 0.001 else None
     return anatomy, lesion, spots
+
+
+def _ageing(person: Person) -> float:
+    return max(person.age - 40, 0) / 40.0
 
 
 def segment(anatomy: Anatomy, lesion: Lesion | None) -> NDArray[np.uint8]:
