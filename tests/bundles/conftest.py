@@ -148,9 +148,7 @@ def run_here(workflow_of: Callable[..., ConfigWorkflow]) -> Callable[..., Config
 def refusal(run_here: Callable[..., ConfigWorkflow]) -> Callable[..., str]:
     """Run a workflow that has to be refused and return the one line that says why."""
 
-    def tell(
-        names: list[str], settings: dict[str, Any], workflow_type: str = "train", folder: Path = CONFIGS
-    ) -> str:
+    def tell(names: list[str], settings: dict[str, Any], workflow_type: str = "train", folder: Path = CONFIGS) -> str:
         with pytest.raises(Exception) as caught:  # noqa: PT011 - monai wraps it, its type is tested below
             run_here(names, settings, workflow_type, folder)
         cause = find_input_error(caught.value)
