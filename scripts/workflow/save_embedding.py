@@ -12,8 +12,8 @@ from monai.transforms.transform import Transform
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from scripts.errors import InputError
 from scripts.files import atomic_write
+from scripts.workflow.output_names import OutputNames
 
 __all__ = ["SaveEmbedding", "feature_affine", "save_embedding"]
 
@@ -93,11 +93,9 @@ class SaveEmbedding(Transform):
         image_key: str = "image",
         embedding_key: str = "pred",
     ) -> None:
-        self.output_dir = Path(output_dir)
-        self.data_root_dir = data_root_dir
+        self.names = OutputNames(output_dir, data_root_dir)
         self.image_key = image_key
         self.embedding_key = embedding_key
-        self._sources: dict[Path, str] = {}
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Write the two files of one volume.
@@ -107,14 +105,7 @@ class SaveEmbedding(Transform):
                 what another image of this run wrote.
         """
         image, embedding = data[self.image_key], data[self.embedding_key]
-        source = str(getattr(image, "meta", {}).get("filename_or_obj", ""))
-        if not source:
-            msg = f"{self.image_key} does not know its file: load it with LoadImaged(image_only=False) or as MetaTensor"
-            raise InputError(msg)
-        target = self._target(Path(source))
-        if self._sources.setdefault(target, source) != source:
-            msg = f"{source} and {self._sources[target]} would both be written as {target}_*: set data_root_dir"
-            raise InputError(msg)
+        source, target = self.names.claim(image, self.image_key)
         paths = save_embedding(
             embedding["pooled"],
             embedding["dense"],
@@ -125,20 +116,6 @@ class SaveEmbedding(Transform):
             source=source,
         )
         return {**data, "embedding_file": str(paths[0]), "features_file": str(paths[1])}
-
-    def _target(self, source: Path) -> Path:
-        """Return the path that the names of the files of ``source`` start with."""
-        name = source.name.removesuffix(".gz").removesuffix(".nii")
-        if not self.data_root_dir:
-            return self.output_dir / name
-        try:
-            below = source.absolute().parent.relative_to(Path(self.data_root_dir).absolute())
-        except ValueError:
-            msg = (
-                f"{source} does not lie in data_root_dir {self.data_root_dir}: set it to a folder that holds all images"
-            )
-            raise InputError(msg) from None
-        return self.output_dir / below / name
 
 
 def _numpy(values: Tensor) -> NDArray[np.float32]:
