@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,9 @@ class OverlayPictures:
 
     def __call__(self, engine: Any) -> None:
         """Draw."""
-        samples: Sequence[Mapping[str, Any]] = engine.state.output
-        for sample in samples:
+        # MONAI keeps what the loader gave in the batch and what was added in the output
+        for given, added in zip(engine.state.batch, engine.state.output, strict=True):
+            sample = {**given, **added}
             site = str(sample.get("site", ""))
             if self.drawn.get(site, 0) >= self.per_site:
                 continue
