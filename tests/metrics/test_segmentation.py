@@ -127,7 +127,7 @@ def test_empty_classes_are_scored_and_counted() -> None:
     assert (missed["volume_prediction"], invented["volume_truth"]) == (0, 0)
 
 
-def test_no_prediction_is_scored_worse_than_an_empty_one() -> None:
+def test_nothing_is_farther_off_than_an_empty_class() -> None:
     corner, opposite = np.zeros((2, 5, 6, 7), np.uint8)
     corner[0, 0, 0] = opposite[-1, -1, -1] = 1
     farthest = score(corner, opposite)["HD95"]
