@@ -1,0 +1,194 @@
+"""``predict``: a bundle's inference config on a user's own files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.networks.nets.basic_unet import BasicUNet
+
+from scripts.errors import InputError, find_input_error
+from scripts.predict import predict
+
+WIDTHS = [4, 4, 8, 8, 8, 4]
+
+
+@pytest.fixture(autouse=True)
+def user(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in the repository's root; what a run changes in this process is undone."""
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Callable[..., Path]:
+    def make(name: str, seed: int = 0) -> Path:
+        voxels = np.zeros((34, 38, 30), np.float32)
+        voxels[6:27, 5:33, 4:26] = np.random.default_rng(seed).uniform(200, 900, (21, 28, 22))
+        affine = np.diag([-1.5, 1.5, 2.0, 1.0])
+        affine[:3, 3] = [20, -30, -25]
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(voxels, affine), tmp_path / name)
+        return tmp_path / name
+
+    return make
+
+
+def copy_of(root: Path, name: str, channels: int, folder: Path) -> Path:
+    """Return a bundle folder of our own: the configs, tiny windows, and weights of a tiny network."""
+    shutil.copytree(root / "bundles" / name / "configs", folder / "configs")
+    path = folder / "configs" / "inference.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "patch_size": 32}))
+    torch.manual_seed(1)
+    network = BasicUNet(3, 1, channels, WIDTHS, act="GELU", norm="instance", dropout=0.2, upsample="deconv")
+    (folder / "models").mkdir()
+    torch.save(network.state_dict(), folder / "models" / "model.pt")
+    return folder
+
+
+@pytest.fixture
+def segmenter(root: Path, tmp_path: Path) -> Path:
+    return copy_of(root, "ixi_seg", 4, tmp_path / "ours_seg")
+
+
+def read(path: Path) -> Any:
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_labels_probabilities_and_volumes_on_the_own_grid(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    paths = [scan("a.nii.gz"), scan("in/b.nii", seed=1)]
+    out = tmp_path / "out"
+    options: dict[str, Any] = {"features": WIDTHS, "spacing": 1.5, "device": "cpu", "probabilities": True}
+    told = predict(str(segmenter), str(paths[0]), str(tmp_path / "in"), out=str(out), **options)
+    assert told.splitlines()[0].startswith("ours_seg: 2 images in ")
+    assert told.splitlines()[0].endswith(str(out))
+    names = ["a_probabilities.nii.gz", "a_seg.nii.gz", "b_probabilities.nii.gz", "b_seg.nii.gz", "volumes.csv"]
+    assert [line.strip() for line in told.splitlines()[1:]] == names
+    shown = capfd.readouterr().err
+    assert "ours_seg, images: " in shown
+    assert "2/2" in shown
+    with (out / "volumes.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    for path in paths:
+        name = path.name.split(".")[0]
+        labels, shares = read(out / f"{name}_seg.nii.gz"), read(out / f"{name}_probabilities.nii.gz")
+        np.testing.assert_array_equal(nib.load(out / f"{name}_seg.nii.gz").affine, nib.load(path).affine)
+        assert labels.shape == read(path).shape
+        assert shares.shape == (*labels.shape, 4)
+        np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-5)
+        rows = [row for row in table if row["image"] == str(path)]
+        assert [row["class"] for row in rows] == ["grey matter", "white matter", "CSF"]
+        assert [int(row["voxels"]) for row in rows] == [int((labels == value).sum()) for value in (1, 2, 3)]
+        assert [float(row["volume_ml"]) for row in rows] == pytest.approx(
+            [(labels == value).sum() * 0.0045 for value in (1, 2, 3)], rel=1e-5
+        )
+
+
+def test_images_of_one_name_get_folders_of_their_own(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path
+) -> None:
+    paths = [scan(f"data/s{n}/t1.nii.gz", seed=n) for n in (1, 2)]
+    told = predict(segmenter, *paths, paths[0], out=tmp_path / "out", features=WIDTHS, spacing=3)
+    assert "2 images" in told
+    for n in (1, 2):
+        assert read(tmp_path / "out" / f"s{n}" / "t1_seg.nii.gz").shape == (34, 38, 30)
+    scan("data/s1/t1.nii")
+    with pytest.raises(InputError, match=r"t1.nii and .*t1.nii.gz would be written under one name: rename"):
+        predict(segmenter, tmp_path / "data" / "s1", out=tmp_path / "other", features=WIDTHS)
+
+
+def test_denoised_images_keep_their_grid_and_units(root: Path, scan: Callable[..., Path], tmp_path: Path) -> None:
+    denoiser = copy_of(root, "ixi_denoise", 1, tmp_path / "ours_denoise")
+    path = scan("a.nii.gz")
+    predict(denoiser, path, out=tmp_path / "out", features=WIDTHS, device="cpu")
+    image, given = nib.load(tmp_path / "out" / "a_denoised.nii.gz"), read(path)
+    np.testing.assert_array_equal(image.affine, nib.load(path).affine)
+    box = np.zeros(given.shape, bool)
+    box[6:27, 5:33, 4:26] = True
+    np.testing.assert_array_equal(read(tmp_path / "out" / "a_denoised.nii.gz")[~box], given[~box])
+    change = np.abs(read(tmp_path / "out" / "a_denoised.nii.gz") - given)[box]
+    assert 0 < change.mean() < 5 * given[box].std()
+    with pytest.raises(InputError, match="has no setting probabilities: leave its option out"):
+        predict(denoiser, path, out=tmp_path / "out", probabilities=True)
+
+
+def test_embeds_with_the_pretraining_bundle(root: Path, scan: Callable[..., Path], tmp_path: Path) -> None:
+    from scripts.networks import Encoder
+
+    shutil.copytree(root / "bundles/pretrain_seqinv/configs", tmp_path / "embedder/configs")
+    path = tmp_path / "embedder/configs/inference.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "patch_size": 32}))
+    torch.save(Encoder(features=WIDTHS[:5]).state_dict(), tmp_path / "model.pt")
+    told = predict(
+        tmp_path / "embedder", scan("a.nii.gz"), out=tmp_path / "out", weights=tmp_path / "model.pt",
+        features=WIDTHS[:5], spacing=2.0,
+    )  # fmt: skip
+    assert "a_embedding.npz" in told
+    assert np.load(tmp_path / "out" / "a_embedding.npz")["embedding"].shape == (8,)
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"bundle": "ixi_segm"}, "bundle ixi_segm is unknown: choose pretrain_seqinv, ixi_seg"),
+        ({"images": []}, "no image given"),
+        ({"images": ["none.nii.gz"]}, "none.nii.gz does not exist"),
+        ({"weights": "none.pt"}, "none.pt: no such weights file; make one with `python -m monai.bundle run "
+                                 "--config_file bundles/ixi_seg/configs/train.json`"),
+        ({"features": [4, 4, 8, 8, 16, 4]}, "does not hold this network"),
+        ({"features": "small"}, "--features small: give the widths"),
+        ({"spacing": "fine"}, "--spacing fine: give a voxel size in mm"),
+        ({"spacing": -1}, "--spacing -1: give a voxel size in mm"),
+        ({"device": "gpu"}, "--device gpu cannot be used here: choose cpu"),
+    ],
+    ids=["bundle", "no image", "image", "weights", "other widths", "features", "spacing", "negative", "device"],
+)  # fmt: skip
+def test_what_does_not_fit_is_told_in_one_line(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path, changed: dict[str, Any], line: str
+) -> None:
+    given: dict[str, Any] = {"bundle": segmenter, "images": [scan("a.nii.gz")], "features": WIDTHS, **changed}
+    bundle, images = given.pop("bundle"), given.pop("images")
+    with pytest.raises(InputError) as caught:
+        predict(bundle, *images, out=tmp_path / "out", **given)
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_take_results_is_refused_first(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path
+) -> None:
+    path = scan("in/a.nii.gz")
+    with pytest.raises(InputError, match=r"cannot write below .*a.nii.gz, give another folder"):
+        predict(segmenter, path, out=path / "results")
+    with pytest.raises(InputError, match="is the folder of the images: give another"):
+        predict(segmenter, tmp_path / "in", out=tmp_path / "in")
+    (segmenter / "configs" / "inference.json").write_text("{")
+    with pytest.raises(InputError, match=r"inference.json is no JSON"):
+        predict(segmenter, path, out=tmp_path / "out")
+
+
+def test_a_failure_of_another_kind_is_passed_on_as_it_is(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("monai") from MemoryError("too large")
+
+    monkeypatch.setattr("scripts.demo.run_bundle", fail)
+    with pytest.raises(RuntimeError, match="monai") as caught:
+        predict(segmenter, scan("a.nii.gz"), out=tmp_path / "out", features=WIDTHS)
+    assert isinstance(caught.value.__cause__, MemoryError)
+    assert find_input_error(caught.value) is None
