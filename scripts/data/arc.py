@@ -83,8 +83,9 @@ def _image(root: Path, mask: Path, modality: str) -> Path | None:
     reference = anat / mask.name.replace(_ENDING, "")
     if not reference.is_file():
         raise InputError(f"{reference} is missing, the T2w of {mask.name}: download it, or remove the mask")
+    # a mask off its T2w is off the session's other images as well, whose grids cannot tell
+    check_same_grid(read_header(reference), read_header(mask))
     if modality == "T2w":
-        check_same_grid(read_header(reference), read_header(mask))
         return reference
     choices = sorted(path for path in anat.glob(f"*_{modality}.nii*") if path.name.endswith((".nii", ".nii.gz")))
     for path in choices[:1]:

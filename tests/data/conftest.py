@@ -69,3 +69,80 @@ def cohort(write_subject: Callable[..., Path], tmp_path: Path) -> Path:
         "participant_id\tgroup\nsub-001\thealthy\nsub-002\tstroke\nsub-003\tn/a\n"
     )
     return tmp_path / "qmri"
+
+
+def oblique_affine(spacing: tuple[float, float, float] = (0.9, 1.1, 1.6)) -> np.ndarray:
+    """Voxel to world [mm] of a scan tilted by 12 and 7 degrees, closest to RAS+."""
+    a, b = np.deg2rad([12.0, 7.0])
+    tilt = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    turn = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ tilt @ np.diag(spacing)
+    affine[:3, 3] = (-7.3, 4.1, 11.9)
+    return affine
+
+
+@pytest.fixture
+def oblique() -> np.ndarray:
+    return oblique_affine()
+
+
+@pytest.fixture
+def write_volume(tmp_path: Path) -> Callable[..., Path]:
+    """Write voxels (I, J, K) as a NIfTI file in tmp_path, on the oblique grid where none is given."""
+
+    def write(name: str, voxels: np.ndarray, affine: np.ndarray | None = None) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(voxels, oblique_affine() if affine is None else affine), path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_ixi(write_volume: Callable[..., Path]) -> Callable[..., Path]:
+    """Write one image named as IXI's in tmp_path/ixi, with SPM's tissue maps, and return its path."""
+
+    def write(
+        stem: str = "IXI002-Guys-0828-T1",
+        *,
+        folder: str = "",
+        ending: str = ".nii.gz",
+        maps: tuple[int, ...] = (1, 2, 3),
+        maps_affine: np.ndarray | None = None,
+    ) -> Path:
+        volume = np.arange(60, dtype=np.float32).reshape(4, 5, 3)
+        for number in maps:
+            write_volume(f"ixi/{folder}/c{number}{stem}{ending}", np.full_like(volume, 0.25), maps_affine)
+        return write_volume(f"ixi/{folder}/{stem}{ending}", volume)
+
+    return write
+
+
+@pytest.fixture
+def write_arc(write_volume: Callable[..., Path]) -> Callable[..., None]:
+    """Write one session named as in ds004884 in tmp_path/arc, its mask with it."""
+
+    def write(
+        subject: str = "sub-M2001",
+        session: str = "ses-1253",
+        *,
+        t2w: str = "acq-spc3_run-3_T2w",
+        others: tuple[str, ...] = (),
+        image: bool = True,
+        mask: bool = True,
+        mask_affine: np.ndarray | None = None,
+    ) -> None:
+        volume = np.arange(60, dtype=np.float32).reshape(4, 5, 3)
+        anat, stem = f"{subject}/{session}/anat", f"{subject}_{session}"
+        if image:
+            write_volume(f"arc/{anat}/{stem}_{t2w}.nii.gz", volume)
+        if mask:
+            lesion = (volume > 50).astype(np.uint8)
+            name = f"arc/derivatives/lesion_masks/{anat}/{stem}_{t2w}_desc-lesion_mask.nii.gz"
+            write_volume(name, lesion, mask_affine)
+        for other in others:
+            write_volume(f"arc/{anat}/{stem}_{other}.nii.gz", volume[:3])
+
+    return write
