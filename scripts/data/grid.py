@@ -31,7 +31,8 @@ def to_grid(
     wanted = torch.as_tensor(np.asarray(affine, dtype=np.float64))
     if is_same_grid(volume, wanted, shape):
         return volume
-    resample = SpatialResample(mode=mode, padding_mode="zeros", align_corners=True, dtype=torch.float32)
+    # align_corners=True would mistake a grid of one slice, and differs in nothing else
+    resample = SpatialResample(mode=mode, padding_mode="zeros", align_corners=False, dtype=torch.float32)
     moved = resample(volume.float(), dst_affine=wanted, spatial_size=tuple(int(n) for n in shape))
     if mode == "nearest":
         moved = moved.round()

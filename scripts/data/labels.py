@@ -20,6 +20,7 @@ from scripts.errors import InputError
 __all__ = ["LoadLabelsd", "labels_of_probabilities"]
 
 _ROUNDING = 0.02  # SPM writes probabilities as integers of 1/255
+_SCALING = 1e-3  # labels that are stored with a slope may miss their whole number by this
 
 
 def labels_of_probabilities(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -88,13 +89,13 @@ class LoadLabelsd(MapTransform):
     def _mask(self, path: str) -> tuple[MetaTensor, str]:
         voxels, affine = read_volume(path)
         found = np.unique(voxels)
-        known = [0, *sorted(self.classes)]
-        strange = found[~np.isin(found, known)]
+        whole = found.round()
+        strange = found[~np.isin(whole, [0, *self.classes]) | (abs(found - whole) > _SCALING)]
         if strange.size:
             shown = ", ".join(f"{value:g}" for value in strange[:3])
             names = ", ".join(f"{value} {name}" for value, name in sorted(self.classes.items()))
             raise InputError(f"{path} holds the label values {shown}: write 0 background, {names}")
-        return _volume(voxels.astype(np.uint8), affine, path), str(path)
+        return _volume(voxels.round().astype(np.uint8), affine, path), str(path)
 
     def _probabilities(self, paths: Sequence[str]) -> tuple[MetaTensor, str]:
         read = [read_volume(path) for path in paths]

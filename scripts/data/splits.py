@@ -128,12 +128,14 @@ def label_subset(names: Sequence[str], fraction: float, draw: int = 0) -> list[s
         draw: 0 takes the first ones, as published; any other number draws as many at random.
 
     Raises:
-        InputError: if the fraction is out of range or there are no subjects.
+        InputError: if the fraction or the draw is out of range or there are no subjects.
     """
     if not 0 < fraction <= 1:
         raise InputError(f"label_fraction={fraction}: give a share above 0, up to 1")
     if not names:
         raise InputError("no training subjects to take labels of: check dataset_dir and --modality")
+    if draw < 0:
+        raise InputError(f"draw={draw}: give 0 for the first subjects, a number above 0 for others at random")
     n = max(1, int(len(names) * fraction + 1e-9))
     if draw == 0:
         return list(names[:n])

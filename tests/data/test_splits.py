@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from scripts.data.splits import PARTS, read_split, select, split_subjects, write_split
+from scripts.data.splits import PARTS, claim_split, label_subset, read_split, select, split_subjects, write_split
 from scripts.errors import InputError
 
 
@@ -96,3 +96,67 @@ def test_select_refuses_what_it_cannot_give(tmp_path):
         select([], "test")
     with pytest.raises(InputError, match=r"fractions=\(0.9, 0.1\)"):
         split_subjects(names(3), (0.9, 0.1))
+
+
+def test_further_test_subjects_leave_the_other_parts_alone():
+    alone, more = split_subjects(names(10)), split_subjects(names(10), test=["a", "sub-0009", "z"])
+    assert [more[part] for part in PARTS[:2]] == [alone[part] for part in PARTS[:2]]
+    assert more["test"] == ["a", "sub-0008", "sub-0009", "z"]
+    assert more["sha256"] != alone["sha256"]
+
+
+def test_a_claimed_split_refuses_another(tmp_path):
+    path = tmp_path / "run" / "split.json"
+    split = split_subjects(names(10))
+    assert claim_split(split, path) == path
+    assert read_split(claim_split(split_subjects(names(10)), path)) == split
+    for other in (split_subjects(names(11)), split_subjects(names(10), (0.6, 0.1)), split_subjects(names(10)[::2])):
+        with pytest.raises(InputError, match=r"split\.json is a split of other subjects.*--work_dir, or delete it"):
+            claim_split(other, path)
+    assert read_split(path) == split
+    path.write_text("{}")
+    with pytest.raises(InputError, match=r"split\.json is no split"):
+        claim_split(split, path)
+
+
+@pytest.mark.parametrize(
+    ("n", "fraction", "expected"),
+    # the paper's shares of 225 Guys and 159 ARC subjects; 0.29 * 100 is 28.999999999999996 in floating point
+    [
+        (225, 0.01, 2),
+        (225, 0.1, 22),
+        (225, 1.0, 225),
+        (159, 0.01, 1),
+        (159, 0.1, 15),
+        (59, 0.01, 1),
+        (1, 1e-6, 1),
+        (100, 0.29, 29),
+    ],
+)
+def test_few_labels_are_a_prefix_of_the_training_list(n, fraction, expected):
+    assert label_subset(names(n), fraction) == names(n)[:expected]
+    drawn = label_subset(names(n), fraction, draw=1)
+    assert len(drawn) == len(set(drawn)) == expected
+    assert set(drawn) <= set(names(n))
+    assert drawn == sorted(drawn)
+
+
+def test_more_draws_differ_and_repeat():
+    draws = [label_subset(names(40), 0.25, draw) for draw in range(6)]
+    assert len({tuple(drawn) for drawn in draws}) == 6
+    assert draws == [label_subset(names(40), 0.25, draw) for draw in range(6)]
+    everybody = {name for draw in range(1, 40) for name in label_subset(names(40), 0.25, draw)}
+    assert everybody == set(names(40))
+
+
+@pytest.mark.parametrize("fraction", [0, -0.1, 1.01, float("nan"), 10])
+def test_a_label_fraction_out_of_range_is_refused(fraction):
+    with pytest.raises(InputError, match=r"label_fraction=.*: give a share above 0, up to 1"):
+        label_subset(names(10), fraction)
+
+
+def test_no_labels_to_draw_from_and_a_draw_that_is_none():
+    with pytest.raises(InputError, match="no training subjects to take labels of"):
+        label_subset([], 0.5)
+    with pytest.raises(InputError, match="draw=-1: give 0"):
+        label_subset(names(10), 0.5, -1)
