@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -101,12 +102,16 @@ class HeadWindowInferer(SlidingWindowInferer):
         near = torch.ones(len(volume), 1, *size) if self.fill is None else near_head(volume)
         mask = F.pad(near, flat)
         self.n_windows = self.n_run = 0
-        with tqdm(total=self._n_expected(mask, roi), desc="windows", leave=False, disable=not self.show) as bar:
+        with self._bar(self._n_expected(mask, roi)) as bar:
             answer = self._answer(network, mask > 0, bar)
             stitched = cast(Tensor, super().__call__(padded, answer, *args, **kwargs))
         inside = tuple(slice(b, b + n) for b, n in zip(before, size, strict=True))
         result = stitched[(slice(None), slice(None), *inside)]
         return cast(Tensor, convert_to_dst_type(result, inputs, device=result.device)[0])
+
+    def _bar(self, total: int) -> Any:
+        often = 0.5 if sys.stderr.isatty() else 20
+        return tqdm(total=total, desc="windows", unit="window", leave=False, mininterval=often, disable=not self.show)
 
     def _n_expected(self, mask: Tensor, roi: Size) -> int:
         """Return how many windows hold head: what the bar counts to."""
