@@ -26,8 +26,9 @@ def head_mask(image: Tensor) -> Tensor:
     """Return the head (or the brain, in an image of a brain alone): what is brighter than the air around it.
 
     The threshold is Zack's triangle on the histogram, which finds the foot of the peak that air makes, be it
-    noise or 0; then the largest connected part, its gaps closed over two voxels and its holes filled, so that
-    fluid and bone inside belong to it.
+    noise or 0; padding of one value around the image does not count. Then the largest connected part with all
+    that it encloses, its gaps closed over two voxels and its holes filled, so that fluid and bone inside belong
+    to it, and so does a brain that dark bone parts from the skin.
 
     Args:
         image: (1, I, J, K) of any intensity unit, dark background.
@@ -41,12 +42,19 @@ def head_mask(image: Tensor) -> Tensor:
     from skimage.filters import threshold_triangle
 
     values = np.asarray(image.detach().cpu().numpy(), dtype=np.float32)[0]
-    low, high = np.percentile(values[:: max(values.shape[0] // 64, 1)], (0.0, 99.5))
+    seen = values[_box(values > values.min())]
+    low, high = np.percentile(seen[:: max(seen.shape[0] // 64, 1)], (0.0, 99.5))
     if not high > low:
-        low, high = float(values.min()), float(values.max())
-    clipped = np.clip(values, low, high)
-    above = clipped > (threshold_triangle(clipped) if high > low else high)
-    return torch.from_numpy(_filled(_largest_part(above))[None])
+        low, high = float(seen.min()), float(seen.max())
+    above = values > (threshold_triangle(np.clip(seen, low, high)) if high > low else high)
+    enclosed = cast("NDArray[np.bool_]", ndimage.binary_fill_holes(above))
+    return torch.from_numpy(_filled(_largest_part(enclosed))[None])
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Return where ``mask`` lies, all of its extent if it is empty."""
+    found = ndimage.find_objects(mask.astype(np.int8))
+    return tuple(found[0]) if found else (slice(None),) * mask.ndim
 
 
 def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -107,7 +115,7 @@ class NormaliseForegroundd(MapTransform):
         key = self.keys[0]
         image: MetaTensor = done[key]
         mask = head_mask(image)
-        box = (ndimage.find_objects(mask[0].numpy().astype(np.int8)) or [(slice(None),) * 3])[0]
+        box = _box(mask[0].numpy())
         inside = mask.clone()
         inside[(slice(None), *box) if self.over == "box" else ()] |= self.over != "foreground"
         plain = image.as_subclass(Tensor).float()
