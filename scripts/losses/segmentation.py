@@ -23,12 +23,13 @@ class SegmentationLoss(nn.Module):
     Args:
         n_classes: with the background.
         weight: of each class in the cross-entropy, None for equal ones; a voxel's loss is multiplied by the
-            weight of its true class and the weights of a sample's voxels are scaled to a mean of 1.
+            weight of its true class and the weights of a sample's voxels are scaled to a mean of 1. A sample
+            whose voxels all have weight 0 adds 0.
     """
 
     def __init__(self, n_classes: int, weight: Sequence[float] | None = None) -> None:
         super().__init__()
-        if weight is not None and (len(weight) != n_classes or min(weight) < 0):
+        if weight is not None and (len(weight) != n_classes or min(weight) < 0 or max(weight) == 0):
             raise InputError(f"class_weight={list(weight)}: give {n_classes} numbers of 0 or more, background first")
         self.dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=False)
         self.weight = None if weight is None else torch.tensor(weight, dtype=torch.float32)
@@ -38,9 +39,7 @@ class SegmentationLoss(nn.Module):
         labels = labels.long()
         dice = self.dice(logits.float(), labels)
         weight = self.weight.to(logits.device) if self.weight is not None else None
-        parts = [
-            F.cross_entropy(one[None].float(), label, weight=weight) for one, label in zip(logits, labels, strict=True)
-        ]
+        parts = [_cross_entropy(one.float(), label[0], weight) for one, label in zip(logits, labels, strict=True)]
         cross_entropy = torch.stack(parts).mean()
         return {"loss": dice + cross_entropy, "dice": dice, "cross_entropy": cross_entropy}
 
@@ -51,3 +50,12 @@ class DenoisingLoss(nn.Module):
     def forward(self, predicted: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """Return ``loss`` of predicted and true noise, both (N, 1, ...)."""
         return {"loss": F.mse_loss(predicted.float(), noise.float())}
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the mean over the voxels of one sample, logits (C, ...) and labels (...)."""
+    if weight is None:
+        return F.cross_entropy(logits[None], labels[None])
+    total = F.cross_entropy(logits[None], labels[None], weight=weight, reduction="sum")
+    # torch's own mean is 0 / 0 where every voxel has weight 0, such as a patch without lesion
+    return total / weight[labels].sum().clamp_min(torch.finfo(torch.float32).tiny)
