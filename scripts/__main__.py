@@ -75,6 +75,71 @@ def benchmark_views(
     benchmark(repeats=repeats, patch_size=patch_size, batch_size=batch_size, memory=memory, device=device)
 
 
+def benchmark_inference(
+    image: str | None = None,
+    features: tuple[int, ...] = (64, 128, 256, 512, 768, 32),
+    patch_size: int = 96,
+    overlap: float = 0.5,
+    windows_at_once: int = 1,
+    size: int | None = None,
+    repeats: int = 3,
+    device: str = "auto",
+) -> None:
+    """Time inference of a head against the bare forward passes that it needs; ends with ``ratio N.NN``.
+
+    Args:
+        image: NIfTI file; default: a simulated head at 1 mm.
+        features: widths of the network.
+        patch_size: side of a window [voxels].
+        overlap: share of a window that the next may overlap.
+        windows_at_once: windows per forward pass.
+        size: side of the part in the middle of the head that is taken [voxels]; default: all of it.
+        repeats: measurements of each, in turn; medians are told.
+        device: auto, cpu or cuda.
+    """
+    from scripts.benchmark.inference import benchmark
+
+    benchmark(image, features, patch_size, overlap, windows_at_once, size, repeats, device)
+
+
+def predict(
+    bundle: str,
+    *images: str,
+    out: str,
+    weights: str | None = None,
+    spacing: float | str | None = None,
+    features: tuple[int, ...] | None = None,
+    probabilities: bool = False,
+    device: str | None = None,
+) -> None:
+    """Apply a trained bundle to NIfTI files: segment, denoise or embed them, on their own grids.
+
+    Args:
+        bundle: ixi_seg, arc_lesion, ixi_denoise or pretrain_seqinv, or the folder of a bundle.
+        images: files, or folders of files.
+        out: folder for the results.
+        weights: file of the network; default: models/model.pt of the bundle.
+        spacing: voxel size that the network sees [mm], or none for the image's own.
+        features: widths of a network that is not of the default size.
+        probabilities: also write the probabilities of the classes.
+        device: such as cpu or cuda:1; default: a GPU if there is one.
+    """
+    from scripts.predict import predict as run
+
+    print(
+        run(
+            bundle,
+            *images,
+            out=out,
+            weights=weights,
+            spacing=spacing,
+            features=features,
+            probabilities=probabilities,
+            device=device,
+        )
+    )
+
+
 def demo(
     out: str = "demo",
     seed: int = 0,
@@ -128,10 +193,11 @@ def gallery(out: str, dataset_dir: str, subjects: int = 2, height: float = 0.45)
 
 COMMANDS: dict[str, Any] = {
     "cohort": {"qmri": cohort_qmri, "ixi": cohort_ixi, "arc": cohort_arc},
-    "benchmark": {"views": benchmark_views},
+    "benchmark": {"inference": benchmark_inference, "views": benchmark_views},
     "compare": compare,
     "demo": demo,
     "gallery": gallery,
+    "predict": predict,
 }
 
 
