@@ -20,7 +20,7 @@ from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from tqdm import tqdm
 
-from scripts.errors import InputError
+from scripts.errors import InputError, find_input_error
 from scripts.files import atomic_write
 
 __all__ = ["PatchDataset", "VolumeDataset"]
@@ -76,18 +76,26 @@ class VolumeDataset(PersistentDataset):
 
     def _cachecheck(self, item_transformed: Any) -> Any:
         if self.cache_dir is None:
-            return self._pre_transform(deepcopy(item_transformed))
+            return self._made(item_transformed)
         path = self._cache_file(item_transformed)
         if not path.is_file():
-            made = convert_to_tensor(
-                self._pre_transform(deepcopy(item_transformed)), convert_numeric=False, track_meta=True
-            )
+            made = convert_to_tensor(self._made(item_transformed), convert_numeric=False, track_meta=True)
             atomic_write(path, lambda part: torch.save(made, part))
         try:
             return torch.load(path, weights_only=True, mmap=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
             msg = f"{path} is damaged: delete it, it is made again"
             raise InputError(msg) from error
+
+    def _made(self, item: Any) -> Any:
+        try:
+            return self._pre_transform(deepcopy(item))
+        except RuntimeError as error:
+            # monai wraps whatever a transform raises
+            cause = find_input_error(error)
+            if cause is None:
+                raise
+            raise cause from None
 
 
 class PatchDataset(VolumeDataset):
