@@ -164,9 +164,10 @@ class HeadWindowInferer(SlidingWindowInferer):
 
 
 def near_head(volume: Tensor) -> Tensor:
-    """Return which voxels lie in the head or at most some two voxels from it.
+    """Return which voxels may belong to the head: those in its mask or bright, and a voxel or more around them.
 
-    Found at half the resolution, for speed.
+    Bright is above the middle between the darkest voxel and the mean in the mask, so that a mask that misses
+    part of a head costs none of it. Found at half the resolution, for speed.
 
     Args:
         volume: (N, C, I, J, K), background dark.
@@ -175,8 +176,13 @@ def near_head(volume: Tensor) -> Tensor:
         (N, 1, I, J, K) float32 on the CPU: 1 near the head of any channel, else 0.
     """
     half = F.avg_pool3d(volume.float(), 2, ceil_mode=True).cpu()
-    heads = [torch.cat([head_mask(channel[None]) for channel in sample]).any(dim=0) for sample in half]
+    heads = [torch.cat([_head(channel[None]) for channel in sample]).any(dim=0) for sample in half]
     near = F.max_pool3d(torch.stack(heads)[:, None].float(), kernel_size=3, stride=1, padding=1)
     for dim in (2, 3, 4):
         near = near.repeat_interleave(2, dim=dim).narrow(dim, 0, volume.shape[dim])
     return near
+
+
+def _head(image: Tensor) -> Tensor:
+    mask = head_mask(image)
+    return mask | (image > (image.min() + image[mask].mean()) / 2) if bool(mask.any()) else mask

@@ -15,7 +15,9 @@ TINY = (4, 4, 8, 8, 8, 4)
 @pytest.fixture
 def head(tmp_path: Path) -> str:
     voxels = np.zeros((60, 40, 40), np.float32)
-    voxels[2:58, 3:37, 3:37] = np.random.default_rng(0).uniform(500, 900, (56, 34, 34))
+    x, y, z = np.meshgrid(np.linspace(-1, 1, 56), *[np.linspace(-1, 1, 34)] * 2, indexing="ij")
+    ball = x**2 + y**2 + z**2 <= 1.2
+    voxels[2:58, 3:37, 3:37] = np.random.default_rng(0).uniform(500, 900, ball.shape) * ball
     nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "head.nii.gz")
     return str(tmp_path / "head.nii.gz")
 
