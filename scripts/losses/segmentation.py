@@ -30,7 +30,9 @@ class SegmentationLoss(nn.Module):
     def __init__(self, n_classes: int, weight: Sequence[float] | None = None) -> None:
         super().__init__()
         if weight is not None and (len(weight) != n_classes or min(weight) < 0 or max(weight) == 0):
-            raise InputError(f"class_weight={list(weight)}: give {n_classes} numbers of 0 or more, background first")
+            raise InputError(
+                f"class_weight={list(weight)}: give {n_classes} numbers, background first, none below 0, not all 0"
+            )
         self.dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=False)
         self.weight = None if weight is None else torch.tensor(weight, dtype=torch.float32)
 

@@ -79,10 +79,15 @@ def load_model(network: nn.Module, path: str | Path, train_command: str) -> nn.M
     if not path.is_file():
         raise InputError(f"{path}: no such weights file; make one with `{train_command}` or name another")
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("model", state)
-        network.load_state_dict(state)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        state = content.get("model", content)
     except Exception as error:
+        raise InputError(
+            f"{path} is no weights file of torch, or damaged: copy it again, or make one with `{train_command}`"
+        ) from error
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[-1].strip()[:160]
         raise InputError(f"{path} does not hold this network ({reason}): set --features to its widths") from error
     logger.info("Loaded %d tensors from %s", len(state), path)

@@ -109,7 +109,9 @@ def test_labels_of_any_type(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("weight", [[1, 1], [1, 1, 1, -0.5], [1] * 5, []], ids=str)
 def test_a_wrong_weight_is_refused(weight: list[float]) -> None:
-    with pytest.raises(InputError, match=r"class_weight=\[.*: give 4 numbers of 0 or more, background first"):
+    with pytest.raises(
+        InputError, match=r"class_weight=\[.*: give 4 numbers, background first, none below 0, not all 0"
+    ):
         SegmentationLoss(C, weight)
 
 
