@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -161,4 +162,7 @@ class Checkpointing:
         if self.evaluator is None:
             return {"metric": 0.0, "epoch": -1}
         state = self.evaluator.state
+        if math.isnan(state.best_metric):
+            # monai would keep a first metric that is no number for ever: nothing is greater
+            state.best_metric, state.best_metric_epoch = -1, -1
         return {"metric": float(state.best_metric), "epoch": int(state.best_metric_epoch)}

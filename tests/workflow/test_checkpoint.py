@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,7 +9,10 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Engine, Events
-from torch import nn
+from ignite.metrics import Metric
+from monai.engines import SupervisedEvaluator
+from monai.handlers import ValidationHandler
+from torch import Tensor, nn
 
 from scripts.errors import InputError
 from scripts.files import atomic_write
@@ -55,8 +60,13 @@ class Part(nn.Module):
         self.encoder = nn.Linear(3, 2)
         self.projector = nn.Linear(2, 1)
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.projector(self.encoder(x))
 
-def training(folder: Path, lr: float = 0.1, **options: Any) -> tuple[Checkpointing, Engine, nn.Module]:
+
+def training(
+    folder: Path, lr: float = 0.1, validation: Callable[[Engine, nn.Module], Any] | None = None, **options: Any
+) -> tuple[Checkpointing, Engine, nn.Module]:
     """A training of a few random steps that a checkpoint can interrupt at any epoch."""
     torch.manual_seed(0)
     network = Part()
@@ -72,6 +82,8 @@ def training(folder: Path, lr: float = 0.1, **options: Any) -> tuple[Checkpointi
     engine: Any = Engine(step)
     engine.scaler = None
     sampler = SimpleNamespace(start=-1)
+    if validation is not None:
+        options["evaluator"] = validation(engine, network)
     saving = Checkpointing(folder, network, optimizer, schedule, sampler, {"lr": lr, "size": (3, 2)}, **options)
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda _: schedule.step())
     saving.attach(engine)
@@ -122,3 +134,113 @@ def test_an_unreadable_checkpoint_is_named(tmp_path: Path, content: bytes) -> No
     saving.path.write_bytes(content)
     with pytest.raises(InputError, match=r"checkpoint\.pt is no readable checkpoint"):
         saving.read()
+
+
+class Scripted(Metric):
+    """A metric whose values are known beforehand, one for each validation."""
+
+    def __init__(self, values: list[float]) -> None:
+        self.values = iter(values)
+        super().__init__(output_transform=lambda _: (0.0, 0.0))
+
+    def reset(self) -> None: ...
+
+    def update(self, output: Any) -> None: ...
+
+    def compute(self) -> float:
+        return next(self.values)
+
+
+def validated(
+    folder: Path, values: list[float], epochs: int, *, every: int = 1, **options: Any
+) -> tuple[Checkpointing, list[dict[str, Tensor]]]:
+    """Run a training with MONAI's evaluator; return what saved it and the weights after each epoch."""
+    weights: list[dict[str, Tensor]] = []
+
+    def validation(engine: Engine, network: nn.Module) -> SupervisedEvaluator:
+        batch = {"image": torch.zeros(1, 3), "label": torch.zeros(1, 1)}
+        metric = {"score": Scripted(values)}
+        evaluator = SupervisedEvaluator(torch.device("cpu"), [batch], network, key_val_metric=metric, decollate=False)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: weights.append(deepcopy(network.state_dict())))
+        if values:
+            ValidationHandler(every, evaluator).attach(engine)
+        return evaluator
+
+    saving, engine, _ = training(folder, validation=validation, **options)
+    engine.run([0, 0], max_epochs=epochs)
+    return saving, weights
+
+
+def assert_saved(path: Path, weights: dict[str, Tensor]) -> None:
+    saved = torch.load(path, weights_only=True)
+    torch.testing.assert_close(saved.get("model", saved), weights, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [([0.5, 0.8, 0.3, 0.6], 2), ([0.1, 0.2, 0.3, 0.4], 4), ([0.9, 0.9, 0.1, 0.9], 1), ([0.0, 0.0, 0.0, 0.0], 1)],
+    ids=str,
+)
+@pytest.mark.parametrize("interval", [1, 3])
+def test_the_model_is_the_best_and_the_checkpoint_the_last(
+    tmp_path: Path, values: list[float], best: int, interval: int
+) -> None:
+    saving, weights = validated(tmp_path, values, 4, interval=interval)
+    assert_saved(saving.model_path, weights[best - 1])
+    assert_saved(saving.path, weights[3])
+    content = torch.load(saving.path, weights_only=True)
+    assert content["best"] == {"metric": values[best - 1], "epoch": best}
+    assert content["epoch"] == 4
+
+
+def test_between_validations_the_best_stays(tmp_path: Path) -> None:
+    """Validated after epochs 2 and 4; before the first validation the last model is the best there is."""
+    saving, weights = validated(tmp_path / "a", [0.7, 0.2], 5, every=2)
+    assert_saved(saving.model_path, weights[1])
+    saving, weights = validated(tmp_path / "b", [0.7], 1, every=2)
+    assert_saved(saving.model_path, weights[0])
+
+
+@pytest.mark.parametrize(
+    ("values", "best"), [([0.5, 0.6], 1), ([0.5, 0.9], 4), ([0.9, 0.6], 3)], ids=["kept", "later", "next"]
+)
+def test_a_resumed_run_keeps_the_best(tmp_path: Path, values: list[float], best: int) -> None:
+    _, weights = validated(tmp_path, [0.8, 0.3], 2)
+    saving, more = validated(tmp_path, values, 4)
+    assert saving.resumed_epoch == 2
+    assert len(more) == 2
+    assert_saved(saving.model_path, [*weights, *more][best - 1])
+    assert_saved(saving.path, more[-1])
+    whole, _ = validated(tmp_path / "whole", [0.8, 0.3, *values], 4)
+    for name in ("model.pt", "checkpoint.pt"):
+        assert (whole.directory / name).read_bytes() == (saving.directory / name).read_bytes()
+
+
+@pytest.mark.parametrize("values", [[], [float("nan")] * 3], ids=["no data", "no number"])
+def test_without_a_metric_the_model_is_the_last(tmp_path: Path, values: list[float]) -> None:
+    saving, weights = validated(tmp_path, values, 3)
+    assert_saved(saving.model_path, weights[2])
+    assert torch.load(saving.path, weights_only=True)["best"]["epoch"] == -1
+    saving, weights = validated(tmp_path, values, 4)
+    assert saving.resumed_epoch == 3
+    assert_saved(saving.model_path, weights[0])
+
+
+def test_a_first_metric_that_is_no_number_is_no_best(tmp_path: Path) -> None:
+    saving, weights = validated(tmp_path, [float("nan"), 0.4, 0.3, float("nan")], 4)
+    assert_saved(saving.model_path, weights[1])
+    assert torch.load(saving.path, weights_only=True)["best"] == {"metric": 0.4, "epoch": 2}
+
+
+@pytest.mark.parametrize(("word", "epochs"), [("false", 0), ("no", 0), ("0", 0), ("true", 2), (True, 2), (False, 0)])
+def test_resume_as_the_command_line_gives_it(tmp_path: Path, word: Any, epochs: int) -> None:
+    training(tmp_path)[1].run([0, 0], max_epochs=2)
+    saving, engine, _ = training(tmp_path, resume=word)
+    engine.run([0, 0], max_epochs=3)
+    assert saving.resumed_epoch == epochs
+    assert saving.sampler.start == 2 * epochs
+
+
+def test_resume_that_is_no_word_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"resume='perhaps' is neither true nor false: type --resume true"):
+        training(tmp_path, resume="perhaps")
