@@ -10,6 +10,7 @@ from typing import Any
 import fire
 
 from scripts.errors import InputError, find_input_error
+from scripts.switches import is_given
 
 
 def cohort_qmri(out: str, subjects: int = 51, seed: int = 0, spacing: float = 1.0) -> None:
@@ -145,6 +146,7 @@ def demo(
     seed: int = 0,
     subjects: int | None = None,
     max_epochs: int | None = None,
+    tasks: str | tuple[str, ...] = "ixi_seg,arc_lesion,ixi_denoise",
     task_epochs: int | None = None,
     heads: int = 20,
 ) -> None:
@@ -155,12 +157,22 @@ def demo(
         seed: of cohorts, weights, views and patches.
         subjects: size of the pretraining's cohort; default: that of its demo.json.
         max_epochs: length of the pretraining; default: that of its demo.json.
+        tasks: which tasks, joined by commas; none leaves them out.
         task_epochs: length of each task's training; default: that of its demo.json.
         heads: simulated heads of the site that is trained on.
     """
     from scripts.demo import run_demo
 
-    run_demo(out, seed=seed, subjects=subjects, max_epochs=max_epochs, task_epochs=task_epochs, heads=heads)
+    chosen = tasks.split(",") if isinstance(tasks, str) else tasks
+    run_demo(
+        out,
+        seed=seed,
+        subjects=subjects,
+        max_epochs=max_epochs,
+        tasks=[name.strip() for name in chosen if is_given(name)],
+        task_epochs=task_epochs,
+        heads=heads,
+    )
 
 
 def compare(out: str, max_epochs: int = 30, seed: int = 0, page: str | None = None) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.errors import InputError
+
 __all__ = ["run_bundle", "run_demo"]
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
@@ -37,8 +39,14 @@ def run_demo(
         tasks: of ixi_seg, arc_lesion and ixi_denoise.
         task_epochs: length of each task's training, None takes that of its demo.json.
         heads: simulated heads of the training site; ARC's cohort has half as many again.
+
+    Raises:
+        InputError: a task that there is not.
     """
     began = time.monotonic()
+    unknown = [task for task in tasks if task not in TASKS]
+    if unknown:
+        raise InputError(f"task {unknown[0]!r} is unknown: choose {', '.join(TASKS)}, or none")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     places = {"tracking_uri": f"sqlite:///{(out / 'mlruns.db').resolve()}", "seed": seed}
@@ -98,7 +106,7 @@ def _run_both(bundle: str, settings: Mapping[str, Any]) -> None:
 def _tell_results(out: Path, tasks: Sequence[str], minutes: float) -> None:
     import pandas as pd
 
-    print(f"\nThe demo took {minutes:.1f} min. Held-out simulated subjects, mean and standard error:")
+    print(f"\nThe demo took {minutes:.1f} min. Means over held-out simulated subjects, with standard errors:")
     for task in tasks:
         metric, name = _SHOWN[task]
         table = pd.read_csv(out / task / "eval" / "summary.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -58,9 +59,19 @@ def test_gallery_draws_a_healthy_and_a_stroke_brain(
         (("cohort", "qmri", "--out", "x", "--spacing", "50"), "spacing"),
         # fire alone would run the whole demo before it complained
         (("demo", "--subject", "3"), "unknown option --subject: use --out, --seed, --subjects, --max_epochs"),
+        (("demo", "--out", "x", "--tasks", "ixi_sag"), "task 'ixi_sag' is unknown: choose ixi_seg"),
+        (
+            ("predict", "ixi_sag", "x.nii.gz", "--out", "y"),
+            "bundle ixi_sag is unknown: choose pretrain_seqinv, ixi_seg",
+        ),
+        (("cohort", "ixi", "--out", "x", "--guys", "-1"), "guys is -1"),
+        (("cohort", "arc", "--out", "x", "--spacing", "0.1"), "spacing is 0.1"),
         (("cohort", "qmri", "--out=x", "--sub-jects=3"), "unknown option --sub-jects=3"),
     ],
-    ids=["dataset", "height", "subjects", "spacing", "option", "option with value"],
+    ids=[
+        *("dataset", "height", "subjects", "spacing", "option", "task", "bundle", "heads", "arc spacing"),
+        "option with value",
+    ],
 )
 def test_bad_input_is_one_line(
     typed: Callable[..., None],
@@ -103,7 +114,8 @@ def test_demo_ends_with_measures_places_and_the_next_command(
     execute: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     out = tmp_path / "demo"
-    options = ["--out", str(out), "--subjects", "12", "--max_epochs", "1"]
+    options = ["--out", str(out), "--subjects", "12", "--max_epochs", "1", "--tasks", "ixi_denoise"]
+    options += ["--task_epochs", "1", "--heads", "3"]
     done = execute([sys.executable, "-m", "scripts", "demo", *options], timeout=560)
     assert done.returncode == 0, done.stderr
     for path in ("models/model.pt", "eval/invariance.csv", "eval/views_epoch0001.png"):
@@ -111,7 +123,14 @@ def test_demo_ends_with_measures_places_and_the_next_command(
         assert (out / path).stat().st_size > 1000
     assert f"sqlite:///{out / 'mlruns.db'}" in done.stdout
     assert "retrieval_top1 (pooled)" in done.stdout
-    last = done.stdout.strip().splitlines()[-1].strip()
-    assert last == "python -m monai.bundle run --config_file bundles/pretrain_seqinv/configs/train.json"
+    last = [line.strip() for line in done.stdout.strip().splitlines()[-2:]]
+    assert last == [
+        f"python -m monai.bundle run --config_file bundles/{name}/configs/train.json"
+        for name in ("pretrain_seqinv", "ixi_seg")
+    ]
+    summary = pd.read_csv(out / "ixi_denoise" / "eval" / "summary.csv")
+    gain = summary[summary["metric"] == "PSNR_gain"].set_index("site")["mean"]
+    assert set(gain.index) == {"Guys", "HH", "IOP"}
+    assert all(re.search(rf"ixi_denoise +{site} +PSNR_gain +{value:.3f}", done.stdout) for site, value in gain.items())
     table = pd.read_csv(out / "eval" / "invariance.csv")
     assert set(table["encoder"]) == {"pretrained", "random"}
