@@ -20,6 +20,7 @@ from scripts.views.normalise import normalise
 __all__ = ["NormaliseForegroundd", "head_mask"]
 
 _CLOSING = 2  # voxels
+_SMALLEST = 0.01  # share of the image
 
 
 def head_mask(image: Tensor) -> Tensor:
@@ -28,7 +29,8 @@ def head_mask(image: Tensor) -> Tensor:
     The threshold is Zack's triangle on the histogram, which finds the foot of the peak that air makes, be it
     noise or 0; padding of one value around the image does not count. Then the largest connected part with all
     that it encloses, its gaps closed over two voxels and its holes filled, so that fluid and bone inside belong
-    to it, and so does a brain that dark bone parts from the skin.
+    to it, and so does a brain that dark bone parts from the skin. Where that is next to nothing, there is no
+    air in the image, as in one cut to a part of the brain: then all that is brighter than its darkest voxels.
 
     Args:
         image: (1, I, J, K) of any intensity unit, dark background.
@@ -48,7 +50,10 @@ def head_mask(image: Tensor) -> Tensor:
         low, high = float(seen.min()), float(seen.max())
     above = values > (threshold_triangle(np.clip(seen, low, high)) if high > low else high)
     enclosed = cast("NDArray[np.bool_]", ndimage.binary_fill_holes(above))
-    return torch.from_numpy(_filled(_largest_part(enclosed))[None])
+    mask = _filled(_largest_part(enclosed))
+    if high > low and mask.mean() < _SMALLEST:
+        mask = values > low
+    return torch.from_numpy(mask[None])
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:

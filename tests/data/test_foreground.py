@@ -209,3 +209,12 @@ class TestNormalise:
     def test_an_unknown_way_is_refused(self) -> None:
         with pytest.raises(InputError, match="normalisation='brain' is unknown: choose foreground, volume or box"):
             NormaliseForegroundd("image", over="brain")  # type: ignore[arg-type]
+
+
+def test_an_image_without_air_is_all_foreground() -> None:
+    """A part cut out of a brain: tissue to every border, a few bright vessels."""
+    rng = np.random.default_rng(0)
+    tissue = rng.normal(500, 40, (24, 24, 24)).astype(np.float32)
+    tissue[10:12, 10:12, 10:12] = 5000
+    mask = head_mask(torch.from_numpy(tissue[None]))
+    assert float(mask.float().mean()) > 0.95
