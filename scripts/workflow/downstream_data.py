@@ -88,19 +88,26 @@ def check_training(ckpt_dir: str | Path, data: Mapping[str, Any], modality: str,
         The modality that was trained on, empty if unknown.
 
     Raises:
-        InputError: for a network trained by another split, or on another modality.
+        InputError: for a network trained by another split, or on another modality, or a checkpoint that does
+            not tell.
     """
     path = Path(ckpt_dir) / "checkpoint.pt"
     if not path.is_file():
         logger.warning("%s is missing: nothing tells whether the network was trained on these test subjects", path)
         return ""
-    theirs = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["settings"]
-    if theirs["split"] != data["sha256"][:12]:
+    try:
+        theirs = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["settings"]
+        trained = str(theirs["modality"])
+        their_split = str(theirs["split"])
+    except Exception as error:
         raise InputError(
-            f"{path} was trained by another split of subjects (hash {theirs['split']}, now {data['sha256'][:12]}): "
+            f"{path} is damaged, or no checkpoint of this task: give the ckpt_dir of its training"
+        ) from error
+    if their_split != data["sha256"][:12]:
+        raise InputError(
+            f"{path} was trained by another split of subjects (hash {their_split}, now {data['sha256'][:12]}): "
             "give the dataset_dir and work_dir of its training"
         )
-    trained = str(theirs["modality"])
     if trained != modality and not is_on(cross_modality, "cross_modality"):
         raise InputError(
             f"{path} was trained on {trained}: type --modality {trained}, or --cross_modality true to test it on "
