@@ -20,7 +20,7 @@ from scripts.views.normalise import normalise
 __all__ = ["NormaliseForegroundd", "head_mask"]
 
 _CLOSING = 2  # voxels
-_SMALLEST = 0.01  # share of the image
+_SMALLEST = 0.01  # share of the image, padding left out
 
 
 def head_mask(image: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def head_mask(image: Tensor) -> Tensor:
     above = values > (threshold_triangle(np.clip(seen, low, high)) if high > low else high)
     enclosed = cast("NDArray[np.bool_]", ndimage.binary_fill_holes(above))
     mask = _filled(_largest_part(enclosed))
-    if high > low and mask.mean() < _SMALLEST:
+    if high > low and mask.sum() < _SMALLEST * seen.size:
         mask = values > low
     return torch.from_numpy(mask[None])
 
