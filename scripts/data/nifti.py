@@ -39,6 +39,8 @@ def read_header(path: str | Path) -> NiftiHeader:
     """
     path = Path(path)
     image = _open(path)
+    if not isinstance(image, nib.Nifti1Pair):
+        raise InputError(f"{path} is no NIfTI file but {type(image).__name__}: convert it to .nii or .nii.gz")
     shape = tuple(int(n) for n in image.shape)
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"{path} is {len(shape)}D with shape {shape}: give one 3D volume")

@@ -61,3 +61,9 @@ def test_grids_that_differ_by_more_than_a_tenth_of_a_voxel(tmp_path: Path, obliq
         else:
             with pytest.raises(InputError, match=r"b\.nii has another affine than a\.nii \(corners up to 0\.1 mm"):
                 check_same_grid(first, other)
+
+
+def test_another_format_is_told_as_such(tmp_path: Path) -> None:
+    nib.save(nib.MGHImage(np.ones((3, 3, 3), np.float32), np.eye(4)), tmp_path / "head.mgz")
+    with pytest.raises(InputError, match=r"head\.mgz is no NIfTI file but MGHImage: convert it"):
+        read_header(tmp_path / "head.mgz")
