@@ -32,14 +32,14 @@ def draw_planes(
 
     Args:
         volumes: title -> (I, J, K) image, all on one grid.
-        outlines: title -> (I, J, K) integer labels to outline on that volume.
+        outlines: title -> (I, J, K) integer labels to outline on that volume; the last gives the planes.
         path: where the PNG goes.
         n_classes: labels 1 .. n_classes are outlined.
         limits: intensities that are black and white.
     """
     from matplotlib.figure import Figure
 
-    centre = _centre(next(iter(outlines.values()), next(iter(volumes.values()))))
+    centre = _centre(list((outlines or volumes).values())[-1])
     figure = Figure(figsize=(9, 3.1 * len(volumes)), layout="constrained")
     axes = figure.subplots(len(volumes), 3, squeeze=False)
     for row, (title, volume) in zip(axes, volumes.items(), strict=True):
