@@ -110,6 +110,7 @@ def predict(
     weights: str | None = None,
     spacing: float | str | None = None,
     features: tuple[int, ...] | None = None,
+    patch_size: int | None = None,
     probabilities: bool = False,
     device: str | None = None,
 ) -> None:
@@ -122,6 +123,7 @@ def predict(
         weights: file of the network; default: models/model.pt of the bundle.
         spacing: voxel size that the network sees [mm], or none for the image's own.
         features: widths of a network that is not of the default size.
+        patch_size: side of the windows [voxels], best that of the patches in training.
         probabilities: also write the probabilities of the classes.
         device: such as cpu or cuda:1; default: a GPU if there is one.
     """
@@ -135,6 +137,7 @@ def predict(
             weights=weights,
             spacing=spacing,
             features=features,
+            patch_size=patch_size,
             probabilities=probabilities,
             device=device,
         )

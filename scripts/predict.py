@@ -24,6 +24,7 @@ def predict(
     weights: str | Path | None = None,
     spacing: float | str | None = None,
     features: Sequence[int] | None = None,
+    patch_size: int | None = None,
     probabilities: bool = False,
     device: str | None = None,
 ) -> str:
@@ -39,6 +40,7 @@ def predict(
         weights: file of the network's weights; default: the ``models/model.pt`` of the bundle.
         spacing: voxel size that the network sees [mm]; ``none`` for that of the image.
         features: widths of a network that is not of the default size.
+        patch_size: side of the windows [voxels], best that of the patches in training.
         probabilities: also write the probabilities of the classes.
         device: such as ``cpu`` or ``cuda:1``; default: a GPU if there is one.
 
@@ -53,7 +55,13 @@ def predict(
     out = _checked_out(Path(out), images)
     listed = [Path(entry["image"]) for entry in image_list([str(image) for image in images])]
     files = list({path.resolve(): path for path in listed}.values())
-    given = {"weights_path": weights, "spacing": spacing, "features": features, "device": device}
+    given = {
+        "weights_path": weights,
+        "spacing": spacing,
+        "features": features,
+        "patch_size": patch_size,
+        "device": device,
+    }
     settings = {name: _checked(name, value) for name, value in given.items() if value is not None}
     if probabilities:
         settings["probabilities"] = True
@@ -119,6 +127,10 @@ def _checked(name: str, value: Any) -> Any:
         if isinstance(value, (list, tuple)) and all(isinstance(n, int) and n > 0 for n in value):
             return list(value)
         raise InputError(f'--features {value}: give the widths of the network, such as "[64,128,256,512,768,32]"')
+    if name == "patch_size":
+        if isinstance(value, int) and value > 0 and value % 16 == 0:
+            return value
+        raise InputError(f"--patch_size {value}: give a multiple of 16 voxels, such as 96")
     try:
         torch.empty(0, device=str(value))
     except (RuntimeError, AssertionError) as error:

@@ -78,7 +78,13 @@ def test_labels_probabilities_and_volumes_on_the_own_grid(
 ) -> None:
     paths = [scan("a.nii.gz"), scan("in/b.nii", seed=1)]
     out = tmp_path / "out"
-    options: dict[str, Any] = {"features": WIDTHS, "spacing": 1.5, "device": "cpu", "probabilities": True}
+    options: dict[str, Any] = {
+        "features": WIDTHS,
+        "spacing": 1.5,
+        "patch_size": 48,
+        "device": "cpu",
+        "probabilities": True,
+    }
     told = predict(str(segmenter), str(paths[0]), str(tmp_path / "in"), out=str(out), **options)
     assert told.splitlines()[0].startswith("ours_seg: 2 images in ")
     assert told.splitlines()[0].endswith(str(out))
@@ -160,9 +166,10 @@ def test_embeds_with_the_pretraining_bundle(root: Path, scan: Callable[..., Path
         ({"features": "small"}, "--features small: give the widths"),
         ({"spacing": "fine"}, "--spacing fine: give a voxel size in mm"),
         ({"spacing": -1}, "--spacing -1: give a voxel size in mm"),
+        ({"patch_size": 50}, "--patch_size 50: give a multiple of 16"),
         ({"device": "gpu"}, "--device gpu cannot be used here: choose cpu"),
     ],
-    ids=["bundle", "no image", "image", "weights", "other widths", "features", "spacing", "negative", "device"],
+    ids=["bundle", "no image", "image", "weights", "other widths", "features", "spacing", "negative", "windows", "device"],
 )  # fmt: skip
 def test_what_does_not_fit_is_told_in_one_line(
     scan: Callable[..., Path], segmenter: Path, tmp_path: Path, changed: dict[str, Any], line: str
