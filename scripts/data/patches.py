@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import PersistentDataset
+from monai.data import MetaTensor, PersistentDataset
 from monai.data.utils import pickle_hashing
 from monai.transforms import Compose
 from monai.utils import convert_to_tensor
@@ -79,7 +79,7 @@ class VolumeDataset(PersistentDataset):
             return self._made(item_transformed)
         path = self._cache_file(item_transformed)
         if not path.is_file():
-            made = convert_to_tensor(self._made(item_transformed), convert_numeric=False, track_meta=True)
+            made = _untraced(convert_to_tensor(self._made(item_transformed), convert_numeric=False, track_meta=True))
             atomic_write(path, lambda part: torch.save(made, part))
         try:
             return torch.load(path, weights_only=True, mmap=True)
@@ -130,6 +130,14 @@ class PatchDataset(VolumeDataset):
         draw = np.random.default_rng([_PATCH, self.seed, turn, place + 1])
         self.transform.set_random_state(seed=int(draw.integers(2**31)))
         return self._transform(int(order[place]))
+
+
+def _untraced(entry: Any) -> Any:
+    """Return an entry whose volumes forget what was applied to them: torch reads no such records back."""
+    for value in entry.values():
+        if isinstance(value, MetaTensor):
+            value.applied_operations = []
+    return entry
 
 
 def _entry_hash(item: Any) -> bytes:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from scripts.data.cohort.fields import stream
 from scripts.data.cohort.head import head_grid
 from scripts.data.cohort.layout import write_json, write_text
-from scripts.data.cohort.make import check_numbers, claim, make_all
+from scripts.data.cohort.make import check_numbers, check_spacing, claim, make_all
 from scripts.data.cohort.scan import Head, Sequence3D, View, acquire, make_head, reslice, write_image
 from scripts.data.cohort.subject import draw_person
 from scripts.errors import InputError
@@ -52,6 +52,7 @@ def cohort_arc(
     out: str, subjects: int = 30, seed: int = 0, spacing: float | None = None, jobs: int | None = None
 ) -> None:
     """Write the embedded ARC cohort and say what was written; the command ``cohort arc``. See `make_arc_cohort`."""
+    check_spacing(spacing)
     size = subjects * (45.0 if spacing is None else 45.0 / spacing**3)
     tqdm.write(
         f"Simulating heads of {subjects} stroke subjects at {spacing or 1.0:g} mm, seed {seed}, into {out} "
@@ -93,8 +94,7 @@ def make_arc_cohort(
     check_numbers(seed, jobs, subjects=subjects)
     if subjects < 1:
         raise InputError("subjects is 0: choose a whole number from 1 to 999")
-    if spacing is not None and not 0.9 <= spacing <= 8.0:
-        raise InputError(f"spacing is {spacing} mm: choose a number from 0.9 to 8, or leave it out")
+    check_spacing(spacing)
     root = Path(out)
     claim(root, {"cohort": "arc", "version": _VERSION, "seed": int(seed), "spacing": spacing})
     held = sum(path.is_dir() for path in root.glob("sub-*"))

@@ -7,7 +7,7 @@ of heads what a network meets around a brain.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -40,6 +40,7 @@ OUTER = MappingProxyType(
 
 _STEP = 2.0  # mm between the nodes of the fields
 _FAR = 60.0  # mm
+_AIR_DEPTH = -8.0  # mm; farther out the skin's soft edge has ended, and all shares are exactly 0
 _LOW, _SIZE = (-104.0, -148.0, -142.0), (105, 133, 128)
 _FIELDS = ("outside", "depth", "orbit", "eye", "lens", "air", "bone", "canal", "cord")
 
@@ -66,10 +67,11 @@ class _Head:
 
     fields: torch.Tensor
 
-    def sample(self, points: Array) -> dict[str, Array]:
-        """Interpolate at ``points`` (3, N) [mm MNI]; returns (N,) each, 0 outside of the nodes."""
+    def sample(self, points: Array, names: Sequence[str] = _FIELDS) -> dict[str, Array]:
+        """Interpolate fields at ``points`` (3, N) [mm MNI]; returns (N,) each, far out beyond the nodes."""
         index = (points - np.asarray(_LOW, np.float32)[:, None]) / np.float32(_STEP)
-        found = dict(zip(_FIELDS, sample_volume(self.fields, index), strict=True))
+        chosen = self.fields[[_FIELDS.index(name) for name in names]]
+        found = dict(zip(names, sample_volume(chosen, index), strict=True))
         found["depth"] -= _FAR
         return found
 
@@ -101,11 +103,12 @@ def head_maps(
         ``{map: (I, J, K)}`` in the order of `MAPS`, PD 0 in air; and the share of fluid outside the brain
         proper, (I, J, K).
     """
-    grid, outer = anatomy.grid, ~anatomy.brain
-    points = np.ascontiguousarray(to_template(shape, grid).reshape(3, -1)[:, outer.reshape(-1)])
-    axes = grid.axes()
-    patches, texture = sample_lattice(white_lattice(rng, 9.0, 2), axes)[:, outer]
-    weights = _layers(_template_head().sample(points), patches)
+    grid, head = anatomy.grid, _template_head()
+    points = to_template(shape, grid).reshape(3, -1)
+    outer = ~anatomy.brain & (head.sample(points, ["depth"])["depth"] > _AIR_DEPTH).reshape(grid.shape)
+    points = np.ascontiguousarray(points[:, outer.reshape(-1)])
+    patches, texture = sample_lattice(white_lattice(rng, 9.0, 2), grid.axes())[:, outer]
+    weights = _layers(head.sample(points), patches)
     names = list(weights)
     table = np.stack([values[name] for name in names]).astype(np.float32)
     shares = np.stack([weights[name] for name in names])
@@ -130,8 +133,9 @@ def _layers(fields: dict[str, Array], patches: Array) -> dict[str, Array]:
     total = np.zeros_like(outside)
 
     def lay(name: str, mask: Array) -> None:
+        left = 1.0 - mask
         for others in weights.values():
-            others *= 1.0 - mask
+            others *= left
         if name != "air":
             weights[name] += mask
         np.maximum(total, mask, out=total)

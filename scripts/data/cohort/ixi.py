@@ -12,7 +12,7 @@ from tqdm import tqdm
 from scripts.data.cohort.fields import Array, stream
 from scripts.data.cohort.head import head_grid
 from scripts.data.cohort.layout import write_text
-from scripts.data.cohort.make import check_numbers, claim, make_all
+from scripts.data.cohort.make import check_numbers, check_spacing, claim, make_all
 from scripts.data.cohort.scan import Head, Sequence3D, View, acquire, make_head, reslice, write_image
 from scripts.data.cohort.subject import draw_person
 from scripts.data.cohort.template import TISSUES
@@ -83,8 +83,8 @@ _README = """Embedded IXI-like cohort (simulated)
 These are not measurements of people. T1, T2 and PD images of whole heads were simulated from the ICBM 2009a
 nonlinear symmetric average brain (Fonov et al. 2011, doi:10.1016/j.neuroimage.2010.07.033), deformed and refolded
 for each subject, with tissue values from the literature and a coarse simulated head around it. Names, grids, field
-strengths and protocols are those of the IXI dataset (https://brain-development.org/ixi-dataset/), of which nothing
-is contained. c1, c2 and c3 beside each image are the shares of grey matter, white matter and fluid that it was
+strengths and, where published, timings are those of the IXI dataset (https://brain-development.org/ixi-dataset/), of
+which nothing is contained; IOP's are made up. c1, c2 and c3 beside each image are the shares of grey matter, white matter and fluid that it was
 made of, named as SPM names its maps. cohort.json holds the settings: the same settings give the same bytes.
 """
 
@@ -99,6 +99,7 @@ def cohort_ixi(
     jobs: int | None = None,
 ) -> None:
     """Write the embedded IXI cohort and say what was written; the command ``cohort ixi``. See `make_ixi_cohort`."""
+    check_spacing(spacing)
     size = (guys + hh + iop) * (60.0 if spacing is None else 60.0 / spacing**3)
     grid = "IXI's own voxels" if spacing is None else f"{spacing:g} mm"
     tqdm.write(
@@ -142,18 +143,23 @@ def make_ixi_cohort(
         progress: whether to show a bar.
 
     Raises:
-        InputError: if a setting is out of range, or ``out`` holds something else.
+        InputError: if a setting is out of range, or ``out`` holds something else, or other subjects.
     """
     check_numbers(seed, jobs, guys=guys, hh=hh, iop=iop)
     if guys + hh + iop < 1 or max(guys, hh, iop) > 330:
         raise InputError(f"guys={guys}, hh={hh}, iop={iop}: choose 1 to 330 subjects of a site")
-    if spacing is not None and not 0.9 <= spacing <= 8.0:
-        raise InputError(f"spacing is {spacing} mm: choose a number from 0.9 to 8, or leave it out")
+    check_spacing(spacing)
     root = Path(out)
     claim(root, {"cohort": "ixi", "version": _VERSION, "seed": int(seed), "spacing": spacing})
     write_text(root / "README", _README)
     names = [_name(site, k) for site, n in zip(SCANNERS, (guys, hh, iop), strict=True) for k in range(1, n + 1)]
     names.sort()
+    held = {path.name[: -len("-T1.nii.gz")] for path in root.glob("IXI*-T1.nii.gz")}
+    if not held <= set(names):
+        raise InputError(
+            f"{root} holds {len(held)} subjects, among them {min(held - set(names))}, not of the "
+            f"{len(names)} asked for (guys={guys}, hh={hh}, iop={iop}): choose another --out"
+        )
     missing = [name for name in names if not all((root / file).is_file() for file in _files(name))]
     fine = 1.0 if spacing is None else spacing
     make_all(
@@ -202,7 +208,10 @@ def _views(site: str, spacing: float | None, rng: np.random.Generator) -> tuple[
 
 
 def _make_subject(root: Path, name: str, seed: int, spacing: float | None, fine: float) -> None:
-    """Make one subject in a temporary folder and move its files into place."""
+    """Make one subject in a temporary folder and move its files into place.
+
+    In that folder names begin with a dot: whoever searches the cohort for IXI* finds no half subject there.
+    """
     number, site = _NUMBERS + int(name[3:6]), name.split("-")[1]
     scanner = SCANNERS[site]
     head = make_head(draw_person(number, seed, 0.0), seed, head_grid(fine), scanner.field_strength)
@@ -214,13 +223,13 @@ def _make_subject(root: Path, name: str, seed: int, spacing: float | None, fine:
     tissues = _tissue_shares(head)
     for kind, sequence, view in (("T1", scanner.t1, t1), ("T2", scanner.t2, t2), ("PD", scanner.pd, t2)):
         image = acquire(head, sequence, view, rng, bias=scanner.bias, noise=scanner.noise)
-        write_image(temporary / f"{name}-{kind}.nii.gz", image, view)
+        write_image(temporary / f".{name}-{kind}.nii.gz", image, view)
         if kind != "PD":  # lies on the grid of T2
             stored = np.floor(reslice(tissues, head.anatomy.grid, view) * np.float32(255.0) + np.float32(1e-3))
         for number_of, share in enumerate(stored.clip(0, 255).astype(np.uint8), start=1):
-            write_image(temporary / f"c{number_of}{name}-{kind}.nii.gz", share, view, step=1 / 255)
+            write_image(temporary / f".c{number_of}{name}-{kind}.nii.gz", share, view, step=1 / 255)
     for file in _files(name):
-        (temporary / file).replace(root / file)
+        (temporary / f".{file}").replace(root / file)
     temporary.rmdir()
 
 

@@ -17,7 +17,7 @@ from scripts.data.cohort.layout import write_json
 from scripts.data.cohort.template import load_template
 from scripts.errors import InputError
 
-__all__ = ["PROVENANCE", "check_numbers", "claim", "make_all"]
+__all__ = ["PROVENANCE", "check_numbers", "check_spacing", "claim", "make_all"]
 
 PROVENANCE = "cohort.json"
 """File at the root of every embedded cohort: its settings."""
@@ -40,6 +40,18 @@ def check_numbers(seed: int, jobs: int | None, **counts: int) -> None:
         raise InputError(f"jobs is {jobs}: choose a whole number, 1 or more, or leave it out")
 
 
+def check_spacing(spacing: float | None) -> None:
+    """Make sure that the voxels [mm] of a cohort of heads are in range; None stands for those of the real data.
+
+    Raises:
+        InputError: if they are not.
+    """
+    if spacing is None:
+        return
+    if not isinstance(spacing, int | float) or not 0.9 <= spacing <= 8.0:
+        raise InputError(f"spacing is {spacing} mm: choose a number from 0.9 to 8, or leave it out")
+
+
 def claim(root: Path, settings: dict[str, Any]) -> None:
     """Make ``root`` ours, or refuse it; remove what an interrupted run left half-written.
 
@@ -47,8 +59,9 @@ def claim(root: Path, settings: dict[str, Any]) -> None:
         InputError: if it holds something else, or a cohort made with other settings.
     """
     record = root / PROVENANCE
-    if root.exists() and not root.is_dir():
-        raise InputError(f"{root} is a file: name a folder with --out")
+    blocking = next((path for path in (root, *root.parents) if path.exists()), root)
+    if blocking.exists() and not blocking.is_dir():
+        raise InputError(f"{blocking} is a file: name a folder with --out")
     if not record.is_file():
         if root.is_dir() and any(not path.name.startswith(".part-") for path in root.iterdir()):
             raise InputError(f"{root} holds other files: name an empty or new folder with --out")
@@ -57,13 +70,18 @@ def claim(root: Path, settings: dict[str, Any]) -> None:
         return
     try:
         found = json.loads(record.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise InputError(f"{record} is not readable: delete {root} and run again") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{record} holds no settings: delete {root} and run again")
     if found != settings:
         other = ", ".join(f"{key} {found.get(key)}" for key in settings if found.get(key) != settings[key])
         raise InputError(f"{root} holds a cohort made with {other}: use these settings or another --out")
     for leftover in root.glob(".part-*"):
-        shutil.rmtree(leftover)
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def make_all(

@@ -153,11 +153,10 @@ def acquire(
     return stored
 
 
-def reslice(volume: Array, grid: Grid, view: View, mode: str = "bilinear") -> Array:
-    """Interpolate ``volume`` (C, I, J, K) on ``grid`` at the voxels of ``view``; returns (C, *view.shape)."""
+def reslice(volume: Array, grid: Grid, view: View) -> Array:
+    """Interpolate ``volume`` (C, I, J, K) on ``grid`` linearly at the voxels of ``view``; returns (C, *view.shape)."""
     given = MetaTensor(torch.from_numpy(volume), affine=torch.from_numpy(grid.affine))
-    found = to_grid(given, view.affine, view.shape, "nearest" if mode == "nearest" else "bilinear")
-    return np.asarray(found.numpy())
+    return np.asarray(to_grid(given, view.affine, view.shape, "bilinear").numpy())
 
 
 def write_image(path: Path, volume: NDArray[Any], view: View, *, step: float | None = None) -> None:
