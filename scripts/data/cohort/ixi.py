@@ -84,8 +84,9 @@ These are not measurements of people. T1, T2 and PD images of whole heads were s
 nonlinear symmetric average brain (Fonov et al. 2011, doi:10.1016/j.neuroimage.2010.07.033), deformed and refolded
 for each subject, with tissue values from the literature and a coarse simulated head around it. Names, grids, field
 strengths and, where published, timings are those of the IXI dataset (https://brain-development.org/ixi-dataset/), of
-which nothing is contained; IOP's are made up. c1, c2 and c3 beside each image are the shares of grey matter, white matter and fluid that it was
-made of, named as SPM names its maps. cohort.json holds the settings: the same settings give the same bytes.
+which nothing is contained; IOP's are made up. c1, c2 and c3 beside each image are the shares of grey matter, white
+matter and fluid that it was made of, named as SPM names its maps. cohort.json holds the settings: the same settings
+give the same bytes.
 """
 
 
