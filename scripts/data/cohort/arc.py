@@ -94,7 +94,7 @@ def make_arc_cohort(
     check_numbers(seed, jobs, subjects=subjects)
     if subjects < 1:
         raise InputError("subjects is 0: choose a whole number from 1 to 999")
-    check_spacing(spacing)
+    spacing = check_spacing(spacing)
     root = Path(out)
     claim(root, {"cohort": "arc", "version": _VERSION, "seed": int(seed), "spacing": spacing})
     held = sum(path.is_dir() for path in root.glob("sub-*"))

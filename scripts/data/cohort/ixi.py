@@ -149,7 +149,7 @@ def make_ixi_cohort(
     check_numbers(seed, jobs, guys=guys, hh=hh, iop=iop)
     if guys + hh + iop < 1 or max(guys, hh, iop) > 330:
         raise InputError(f"guys={guys}, hh={hh}, iop={iop}: choose 1 to 330 subjects of a site")
-    check_spacing(spacing)
+    spacing = check_spacing(spacing)
     root = Path(out)
     claim(root, {"cohort": "ixi", "version": _VERSION, "seed": int(seed), "spacing": spacing})
     write_text(root / "README", _README)

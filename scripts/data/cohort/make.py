@@ -40,16 +40,17 @@ def check_numbers(seed: int, jobs: int | None, **counts: int) -> None:
         raise InputError(f"jobs is {jobs}: choose a whole number, 1 or more, or leave it out")
 
 
-def check_spacing(spacing: float | None) -> None:
-    """Make sure that the voxels [mm] of a cohort of heads are in range; None stands for those of the real data.
+def check_spacing(spacing: float | None) -> float | None:
+    """Return the voxels' side [mm] of a cohort of heads, None for the voxels of the real data, if it is in range.
 
     Raises:
-        InputError: if they are not.
+        InputError: if it is not.
     """
     if spacing is None:
-        return
+        return None
     if not isinstance(spacing, int | float) or not 0.9 <= spacing <= 8.0:
         raise InputError(f"spacing is {spacing} mm: choose a number from 0.9 to 8, or leave it out")
+    return float(spacing)
 
 
 def claim(root: Path, settings: dict[str, Any]) -> None:
