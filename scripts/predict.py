@@ -48,7 +48,6 @@ def predict(
         InputError: for whatever of this does not fit, before anything is computed.
     """
     from scripts.data.images import image_list
-    from scripts.demo import run_bundle
 
     began = time.monotonic()
     folder, config = _read_bundle(bundle)
@@ -73,6 +72,15 @@ def predict(
     bar = {"_target_": "scripts.workflow.training.ProgressBar", "description": f"{folder.name}, images"}
     settings["handlers"] = [*config.get("handlers", []), bar]
     before = _state(out)
+    _run(folder, settings)
+    written = sorted(path for path, state in _state(out).items() if before.get(path) != state)
+    return _told(folder.name, len(files), time.monotonic() - began, out, written)
+
+
+def _run(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Run a bundle's inference; bad input comes out as such and not in what MONAI wraps around it."""
+    from scripts.demo import run_bundle
+
     try:
         # an absolute path stands for itself below the folder of the bundles
         run_bundle(["inference.json"], settings, str(folder))
@@ -81,8 +89,6 @@ def predict(
         if cause is None:
             raise
         raise cause from None
-    written = sorted(path for path, state in _state(out).items() if before.get(path) != state)
-    return _told(folder.name, len(files), time.monotonic() - began, out, written)
 
 
 def _read_bundle(bundle: str | Path) -> tuple[Path, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ __all__ = ["Announce", "AnnounceTask"]
 logger = logging.getLogger(__name__)
 
 
-class _Announcement:
+class _Announcement(ABC):
     """Tell what a run will do, and at its end where things lie and what to type next.
 
     Attach it last, so that its lines frame those of all other handlers.
@@ -40,13 +41,13 @@ class _Announcement:
             engine.add_event_handler(Events.STARTED, self._start)
             engine.add_event_handler(Events.COMPLETED, self._finish)
 
+    @abstractmethod
     def task(self) -> list[str]:
         """Return lines that say what is trained on what."""
-        raise NotImplementedError
 
+    @abstractmethod
     def results(self) -> list[str]:
         """Return lines that say where results lie, other than the checkpoint."""
-        raise NotImplementedError
 
     def _start(self, engine: Any) -> None:
         self.began = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,12 +31,12 @@ __all__ = ["EvaluationReport", "ScoreDenoising", "ScoreSegmentation"]
 logger = logging.getLogger(__name__)
 
 
-class _Score(Transform):
+class _Score(Transform, ABC):
     """Add ``scores`` to a sample; an error names its subject."""
 
+    @abstractmethod
     def rows(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the scores of one sample."""
-        raise NotImplementedError
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Score one sample."""
