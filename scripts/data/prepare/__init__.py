@@ -1,0 +1,1 @@
+"""Real data: from the download to what the bundles read."""
