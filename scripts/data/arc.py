@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from scripts.data.grid import voxel_sizes
 from scripts.data.nifti import check_same_grid, read_header
 from scripts.errors import InputError
 
-__all__ = ["LESION_CLASSES", "MODALITIES", "arc_subjects", "find_arc"]
+__all__ = ["LESION_CLASSES", "MODALITIES", "arc_subjects", "choose_image", "find_arc"]
 
 MODALITIES = ("T1w", "T2w", "FLAIR")
 LESION_CLASSES = {1: "lesion"}
@@ -26,7 +28,7 @@ def find_arc(folder: str | Path, modality: str = "T2w", *, labels: bool = True) 
     """Return the images of one modality in the sessions that have a lesion mask, sorted by subject.
 
     A mask lies on the grid of the T2w of its session. T1w and FLAIR have grids of their own in the same world;
-    where a session holds several of them, the first by name is taken.
+    where a session holds several of them, `choose_image` tells which is taken.
 
     Args:
         folder: root of the BIDS dataset, with ``derivatives/lesion_masks``.
@@ -55,6 +57,24 @@ def find_arc(folder: str | Path, modality: str = "T2w", *, labels: bool = True) 
     if lacking:
         logger.info("%d of %d subjects with a lesion mask have no %s", lacking, lacking + len(entries), modality)
     return entries
+
+
+def choose_image(choices: Iterable[Path]) -> Path:
+    """Return which of several images of one modality and session is taken.
+
+    That of the finest voxels (by their longest side), so that 3D scans come before thick slices; among equals
+    the one of the highest run, as a scan is repeated where the first was spoilt; then the last by name.
+
+    Raises:
+        InputError: for an unreadable file.
+    """
+
+    def rank(path: Path) -> tuple[float, int, str]:
+        side = max(voxel_sizes(read_header(path).affine))
+        run = re.search(r"_run-(\d+)_", path.name)
+        return -round(side, 2), int(run[1]) if run else 0, path.name
+
+    return max(choices, key=rank)
 
 
 def arc_subjects(folder: str | Path) -> list[str]:
@@ -87,7 +107,5 @@ def _image(root: Path, mask: Path, modality: str) -> Path | None:
     check_same_grid(read_header(reference), read_header(mask))
     if modality == "T2w":
         return reference
-    choices = sorted(path for path in anat.glob(f"*_{modality}.nii*") if path.name.endswith((".nii", ".nii.gz")))
-    for path in choices[:1]:
-        read_header(path)
-    return choices[0] if choices else None
+    choices = [path for path in anat.glob(f"*_{modality}.nii*") if path.name.endswith((".nii", ".nii.gz"))]
+    return choose_image(choices) if choices else None

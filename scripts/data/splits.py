@@ -14,7 +14,17 @@ import numpy as np
 from scripts.errors import InputError
 from scripts.files import atomic_write
 
-__all__ = ["PARTS", "claim_split", "label_subset", "read_split", "select", "split_subjects", "write_split"]
+__all__ = [
+    "PARTS",
+    "claim_split",
+    "keep_split",
+    "label_subset",
+    "read_split",
+    "select",
+    "split_file",
+    "split_subjects",
+    "write_split",
+]
 
 PARTS = ("training", "validation", "test")
 
@@ -117,6 +127,31 @@ def claim_split(split: Mapping[str, Any], path: str | Path) -> Path:
             f"{path} is a split of other subjects than those of this dataset: choose another --work_dir, or delete it"
         )
     return write_split(split, path)
+
+
+def split_file(modality: str | None = None) -> str:
+    """Return the name of the file of a dataset's split: over all its subjects, or over those of one modality."""
+    return f"split-{modality}.json" if modality else "split.json"
+
+
+def keep_split(split: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """Return the split that lies at ``path``, or ``split`` where none does.
+
+    So a dataset that was split once stays so when subjects come or go; a warning tells what that leaves out.
+
+    Raises:
+        InputError: if what lies there is no split.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return split
+    kept = read_split(path)
+    if kept["sha256"] != split["sha256"]:
+        names = {name for part in PARTS for name in split[part]}
+        new = names.difference(*(kept[part] for part in PARTS))
+        extra = f"; {len(new)} subjects stand in no part of it" if new else ""
+        logger.warning("The split of %s is taken, not one made now%s: delete the file to split anew", path, extra)
+    return kept
 
 
 def label_subset(names: Sequence[str], fraction: float, draw: int = 0) -> list[str]:

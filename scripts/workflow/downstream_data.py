@@ -11,7 +11,7 @@ import torch
 
 from scripts.data import arc, ixi
 from scripts.data.cohort.make import PROVENANCE
-from scripts.data.splits import PARTS, claim_split, label_subset, split_subjects
+from scripts.data.splits import PARTS, claim_split, keep_split, label_subset, split_file, split_subjects
 from scripts.errors import InputError
 from scripts.switches import is_on
 from scripts.workflow.pretraining_data import EMBEDDED
@@ -34,6 +34,7 @@ def downstream_data(
     embedded: Mapping[str, Any] | None = None,
     fractions: Sequence[float] = (0.7, 0.1),
     training_site: str = "Guys",
+    split_over: str = "dataset",
 ) -> dict[str, Any]:
     """Find, check and split the images of one modality; what their headers tell to be wrong is told here.
 
@@ -48,6 +49,10 @@ def downstream_data(
         embedded: arguments of the embedded cohort.
         fractions: shares of the sorted subjects (of the training site) for training and validation.
         training_site: of IXI; all subjects of its other sites are test subjects.
+        split_over: ``dataset`` splits the subjects of all modalities once, ``modality`` those that have this one.
+
+    A split that lies in the dataset's folder (see `scripts.data.splits.split_file`), as ``prepare`` writes it, is
+    taken as it is.
 
     Returns:
         ``training``, ``validation`` and ``test`` entries, ``cohort`` (embedded or real), ``dataset_dir``,
@@ -60,18 +65,22 @@ def downstream_data(
 
     def prepare() -> dict[str, Any]:
         folder = _embedded_cohort(layout, work_dir, settings) if str(dataset_dir) == EMBEDDED else Path(dataset_dir)
-        if layout == "ixi":
-            entries = ixi.find_ixi(folder, modality, labels=labels)
-            split = ixi.split_ixi(ixi.ixi_subjects(folder), fractions, training_site)
+        entries = (ixi.find_ixi if layout == "ixi" else arc.find_arc)(folder, modality, labels=labels)
+        if split_over == "modality":
+            names = [entry["subject"] for entry in entries]
         else:
-            entries = arc.find_arc(folder, modality, labels=labels)
-            split = split_subjects(arc.arc_subjects(folder), fractions)
-        claim_split(split, work_dir / "split.json")
+            names = (ixi.ixi_subjects if layout == "ixi" else arc.arc_subjects)(folder)
+        split = ixi.split_ixi(names, fractions, training_site) if layout == "ixi" else split_subjects(names, fractions)
+        file = split_file(modality if split_over == "modality" else None)
+        split = keep_split(split, folder / file)
+        claim_split(split, work_dir / file)
         parts = {part: [entry for entry in entries if entry["subject"] in set(split[part])] for part in PARTS}
         return _described(parts, split, folder, modality, label_fraction, draw)
 
     if layout not in ("ixi", "arc"):
         raise InputError(f"layout={layout!r} is unknown: choose ixi or arc")
+    if split_over not in ("dataset", "modality"):
+        raise InputError(f"split_over={split_over!r} is unknown: choose dataset or modality")
     return main_process_first(prepare)
 
 
@@ -103,15 +112,16 @@ def check_training(ckpt_dir: str | Path, data: Mapping[str, Any], modality: str,
         raise InputError(
             f"{path} is damaged, or no checkpoint of this task: give the ckpt_dir of its training"
         ) from error
-    if their_split != data["sha256"][:12]:
-        raise InputError(
-            f"{path} was trained by another split of subjects (hash {their_split}, now {data['sha256'][:12]}): "
-            "give the dataset_dir and work_dir of its training"
-        )
     if trained != modality and not is_on(cross_modality, "cross_modality"):
         raise InputError(
             f"{path} was trained on {trained}: type --modality {trained}, or --cross_modality true to test it on "
             f"{modality}"
+        )
+    if their_split != data["sha256"][:12]:
+        across = ", or train and test with --split_over dataset" if trained != modality else ""
+        raise InputError(
+            f"{path} was trained by another split of subjects (hash {their_split}, now {data['sha256'][:12]}): "
+            f"give the dataset_dir and work_dir of its training{across}"
         )
     return trained
 

@@ -143,6 +143,7 @@ def write_arc(write_volume: Callable[..., Path]) -> Callable[..., None]:
             name = f"arc/derivatives/lesion_masks/{anat}/{stem}_{t2w}_desc-lesion_mask.nii.gz"
             write_volume(name, lesion, mask_affine)
         for other in others:
-            write_volume(f"arc/{anat}/{stem}_{other}.nii.gz", volume[:3])
+            spacing = (0.9, 0.9, 3.2) if "tir2" in other else (0.9, 0.9, 0.9)
+            write_volume(f"arc/{anat}/{stem}_{other}.nii.gz", volume[:3], oblique_affine(spacing))
 
     return write

@@ -65,6 +65,12 @@ def test_other_modalities_come_from_the_session_of_the_mask(root: Path, caplog: 
     assert Path(entry["image"]).name == "sub-M2054_ses-1598_acq-spcir3_run-6_FLAIR.nii.gz"
 
 
+def test_of_equal_images_the_last_run_is_taken(tmp_path: Path, write_arc: Callable[..., None]) -> None:
+    write_arc(others=("acq-tfl3p2_run-10_T1w", "acq-tfl3p2_run-9_T1w", "acq-zzz_run-2_T1w"))
+    (entry,) = find_arc(tmp_path / "arc", "T1w")
+    assert Path(entry["image"]).name == "sub-M2001_ses-1253_acq-tfl3p2_run-10_T1w.nii.gz"
+
+
 def test_a_mask_without_its_t2w_is_named(root: Path, write_arc: Callable[..., None]) -> None:
     write_arc("sub-M2005", "ses-1034", image=False, others=("acq-tfl3_run-3_T1w",))
     for modality in ("T2w", "T1w"):
