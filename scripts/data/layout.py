@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
 
-__all__ = ["MAPS", "OPTIONAL", "SUFFIXES", "find_entries", "find_root", "read_groups"]
+__all__ = ["MAPS", "OPTIONAL", "SUFFIXES", "find_entries", "find_root", "read_groups", "read_sidecar"]
 
 SUFFIXES = {"pd": "PDmap", "r1": "R1map", "r2star": "R2starmap", "mtsat": "MTsat", "r2": "R2map"}
 """BIDS suffix of each map."""
@@ -75,6 +76,17 @@ def read_groups(root: Path) -> dict[str, str]:
                 if row.get("participant_id") and row.get("group") not in (None, "", "n/a")
             }
     return {}
+
+
+def read_sidecar(path: str | Path) -> dict[str, Any]:
+    """Return what the JSON file beside a NIfTI file tells; empty where there is none that can be read."""
+    path = Path(path)
+    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    try:
+        found = json.loads(sidecar.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _has_maps(root: Path) -> bool:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from scripts.data.layout import MAPS, OPTIONAL, SUFFIXES, find_entries, find_root, read_groups
+from scripts.data.layout import MAPS, OPTIONAL, SUFFIXES, find_entries, find_root, read_groups, read_sidecar
 from scripts.data.nifti import check_same_grid, read_header, read_volume
-from scripts.data.units import LABELS, LIMITS, UNITS, check_settings, convert, guess_units
+from scripts.data.units import LABELS, LIMITS, UNITS, check_settings, convert, guess_units, white_matter_median
 from scripts.errors import InputError
 
 __all__ = [
@@ -87,7 +87,7 @@ def load_maps(
 
     Brain is where PD and R1 are both positive; all maps are 0 elsewhere. Negative values become 0 and fits
     that blew up the limits of `scripts.data.units.LIMITS`. Axes are brought to RAS+ order; nothing is
-    resampled.
+    resampled. An MTsat that is 0 everywhere is taken where its sidecar has a ``Substitute``.
 
     Args:
         subject: an entry of `find_subjects`.
@@ -109,7 +109,9 @@ def load_maps(
     for name in MAPS:
         if subject.get(name):
             volumes[name], affine = read_volume(subject[name], nan=nan)
-            if not volumes[name].any():
+            if not volumes[name].any() and name == "mtsat" and read_sidecar(subject[name]).get("Substitute"):
+                del volumes[name]
+            elif not volumes[name].any():
                 raise InputError(f"{subject[name]} is 0 everywhere: restore the {LABELS[name]} map")
     brain = (volumes["pd"] > 0) & (volumes["r1"] > 0)
     _check_brain(subject, brain, affine)
@@ -130,8 +132,12 @@ def load_maps(
 
 
 def substitutes(subject: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is taken instead of each map that a subject lacks, in words; empty if it has all four."""
-    instead = {}
+    """Return what is taken instead of each map that a subject lacks, in words; empty if it has all four.
+
+    Also what stands in the files of maps that were made, as the ``Substitute`` of their sidecars tells.
+    """
+    made = {name: read_sidecar(subject[name]).get("Substitute") for name in MAPS if subject.get(name)}
+    instead = {name: str(text) for name, text in made.items() if text}
     if not subject.get("mtsat"):
         instead["mtsat"] = "0, the MT term of the signal is off"
     if not subject.get("r2star"):
@@ -152,7 +158,7 @@ def _convert_all(
         if unit == "auto":
             others = {key: sample for key, sample in samples.items() if key != name}
             unit = _require_own_unit(subject, name, samples[name], others)
-        white_matter = _white_matter_median(samples["pd"], samples["r1"]) if unit == "a.u." else None
+        white_matter = white_matter_median(samples["pd"], samples["r1"]) if unit == "a.u." else None
         samples[name] = convert(name, samples[name], unit, white_matter=white_matter)
         median = float(np.median(samples[name]))
         if not 0 < median <= LIMITS[name]:
@@ -179,12 +185,6 @@ def _require_own_unit(
         f"{told} looks like {' or '.join(guesses)} ({median}, {subject[name]}): set {setting}, "
         f'or "{own}" to take it as it is'
     )
-
-
-def _white_matter_median(pd: np.ndarray, r1: np.ndarray) -> float:
-    """Return the median PD where R1 lies between its 75th and 95th percentile: white matter, not noise."""
-    low, high = np.percentile(r1, (75, 95))
-    return float(np.median(pd[(r1 >= low) & (r1 <= high)]))
 
 
 def _check_brain(subject: Mapping[str, Any], brain: np.ndarray, affine: np.ndarray) -> None:

@@ -15,7 +15,16 @@ import numpy as np
 
 from scripts.errors import InputError
 
-__all__ = ["LABELS", "LIMITS", "PD_WHITE_MATTER", "UNITS", "check_settings", "convert", "guess_units"]
+__all__ = [
+    "LABELS",
+    "LIMITS",
+    "PD_WHITE_MATTER",
+    "UNITS",
+    "check_settings",
+    "convert",
+    "guess_units",
+    "white_matter_median",
+]
 
 LABELS = {"pd": "PD", "r1": "R1", "r2star": "R2*", "mtsat": "MTsat", "r2": "R2"}
 
@@ -119,6 +128,15 @@ def convert(name: str, values: np.ndarray, unit: str, *, white_matter: float | N
     if factor == 1:
         return values.astype(np.float32, copy=False)
     return (values * factor).astype(np.float32)
+
+
+def white_matter_median(pd: np.ndarray, r1: np.ndarray) -> float:
+    """Return the median of PD (n,), any unit, where R1 (n,) lies between its 75th and 95th percentile.
+
+    That is white matter: above are noise and what the fit missed.
+    """
+    low, high = np.percentile(r1, (75, 95))
+    return float(np.median(pd[(r1 >= low) & (r1 <= high)]))
 
 
 def _scaled(median: float, unit: str) -> float:
