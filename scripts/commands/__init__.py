@@ -1,0 +1,19 @@
+"""The commands of ``python -m scripts``: their names and options; what they do stands where they import it from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scripts.commands import data, networks
+
+__all__ = ["COMMANDS"]
+
+COMMANDS: dict[str, Any] = {
+    "cohort": {"qmri": data.cohort_qmri, "ixi": data.cohort_ixi, "arc": data.cohort_arc},
+    "prepare": {"ixi": data.prepare_ixi, "arc": data.prepare_arc, "qmri": data.prepare_qmri},
+    "benchmark": {"inference": networks.benchmark_inference, "views": networks.benchmark_views},
+    "compare": networks.compare,
+    "demo": networks.demo,
+    "gallery": networks.gallery,
+    "predict": networks.predict,
+}

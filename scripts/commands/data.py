@@ -1,0 +1,129 @@
+"""Commands that make data: simulated cohorts, and real data from the download to what the bundles read."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scripts.data.prepare.run import Summary
+
+__all__ = ["cohort_arc", "cohort_ixi", "cohort_qmri", "prepare_arc", "prepare_ixi", "prepare_qmri"]
+
+_SOME_FAILED = 3
+"""Exit status of a preparation that went through, but not for all subjects."""
+
+
+def cohort_qmri(out: str, subjects: int = 51, seed: int = 0, spacing: float = 1.0) -> None:
+    """Make the embedded cohort of quantitative maps: a BIDS derivative of simulated anatomy.
+
+    Args:
+        out: folder to make; an interrupted one is continued.
+        subjects: how many; 22 of 51 are healthy, the others have a stroke lesion.
+        seed: the same seed makes the same bytes.
+        spacing: voxel size [mm].
+    """
+    from scripts.data.cohort.qmri import cohort_qmri as make
+
+    make(out, subjects, seed, spacing)
+
+
+def cohort_ixi(
+    out: str, guys: int = 20, hh: int = 4, iop: int = 4, seed: int = 0, spacing: float | None = None
+) -> None:
+    """Make the embedded IXI cohort: simulated whole heads of three sites, named as IXI's, with tissue maps.
+
+    Args:
+        out: folder to make; an interrupted one is continued.
+        guys: subjects of Guy's Hospital (1.5 T).
+        hh: subjects of Hammersmith Hospital (3 T).
+        iop: subjects of the Institute of Psychiatry (1.5 T).
+        seed: the same seed makes the same bytes.
+        spacing: isotropic voxel size [mm]; default: IXI's own grids.
+    """
+    from scripts.data.cohort.ixi import cohort_ixi as make
+
+    make(out, guys, hh, iop, seed, spacing)
+
+
+def cohort_arc(out: str, subjects: int = 30, seed: int = 0, spacing: float | None = None) -> None:
+    """Make the embedded ARC cohort: simulated heads with chronic stroke lesions, as BIDS like ds004884.
+
+    Args:
+        out: folder to make; an interrupted one is continued.
+        subjects: how many.
+        seed: the same seed makes the same bytes.
+        spacing: isotropic voxel size [mm]; default: 1 mm (FLAIR 0.9 mm).
+    """
+    from scripts.data.cohort.arc import cohort_arc as make
+
+    make(out, subjects, seed, spacing)
+
+
+def prepare_ixi(
+    source: str,
+    out: str,
+    download: bool = False,
+    labels: str | None = None,
+    mirror: str | None = None,
+    verify: bool = True,
+    jobs: int | None = None,
+) -> None:
+    """Prepare IXI for ixi_seg and ixi_denoise: images, tissue maps, split, quality page. Exit status 3: some failed.
+
+    Args:
+        source: folder with IXI-T1.tar, IXI-T2.tar, IXI-PD.tar, or with the files they hold.
+        out: folder for the result; an interrupted one is continued.
+        download: fetch the tar files that the source lacks into it first (12 GB).
+        labels: folder of SPM's c1, c2, c3 maps; default: looked for in the source, else maps are made here.
+        mirror: address of a folder to download from instead of the official one.
+        verify: whether the tar files must have the published checksums.
+        jobs: subjects at once; default: one per core, at most 8.
+    """
+    from scripts.data.prepare.ixi import prepare_ixi as prepare
+
+    _end(prepare(source, out, download=download, labels=labels, mirror=mirror, verify_sums=verify, jobs=jobs))
+
+
+def prepare_arc(source: str, out: str, download: bool = False, jobs: int | None = None) -> None:
+    """Prepare ARC (OpenNeuro ds004884) for arc_lesion: T1w and FLAIR registered to the T2w of the lesion mask.
+
+    Exit status 3: some subjects failed.
+
+    Args:
+        source: root of the BIDS dataset.
+        out: folder for the result; an interrupted one is continued.
+        download: fetch what the source lacks of version 1.0.2 into it first (2.4 GB).
+        jobs: subjects at once; default: one per core, at most 8.
+    """
+    from scripts.data.prepare.arc import prepare_arc as prepare
+
+    _end(prepare(source, out, download=download, jobs=jobs))
+
+
+def prepare_qmri(
+    source: str,
+    out: str,
+    units: dict[str, str] | None = None,
+    mask: str = "auto",
+    spacing: float | None = None,
+    jobs: int | None = None,
+) -> None:
+    """Prepare quantitative maps (hMRI toolbox, BIDS, masked_*.nii) for pretrain_seqinv. Exit status 3: some failed.
+
+    Args:
+        source: folder of the maps.
+        out: folder for the result, a BIDS derivative; an interrupted one is continued.
+        units: of maps whose units are not to be inferred, such as '{"r1": "1e-3/s"}'.
+        mask: auto, or the pattern of the names of brain masks.
+        spacing: isotropic voxel size [mm]; default: as they are.
+        jobs: subjects at once; default: one per core, at most 8.
+    """
+    from scripts.data.prepare.qmri import prepare_qmri as prepare
+
+    _end(prepare(source, out, units=units, mask=mask, spacing=spacing, jobs=jobs))
+
+
+def _end(summary: Summary) -> None:
+    if summary.failed:
+        sys.exit(_SOME_FAILED)

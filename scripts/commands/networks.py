@@ -1,0 +1,154 @@
+"""Commands that train, apply, measure and draw."""
+
+from __future__ import annotations
+
+from scripts.switches import is_given
+
+__all__ = ["benchmark_inference", "benchmark_views", "compare", "demo", "gallery", "predict"]
+
+
+def benchmark_views(
+    repeats: int = 7, patch_size: int = 96, batch_size: int = 8, memory: bool = True, device: str = "auto"
+) -> None:
+    """Time the views side by side with the same job composed of stock MONAI transforms; ends with ``ratio N.N``.
+
+    Args:
+        repeats: measurements of each, in turn; medians are told.
+        patch_size: side of a view [voxels].
+        batch_size: anatomies of a batch of ours.
+        memory: also compare the peak memory with 4 and with 64 subjects.
+        device: where ours runs: auto, cpu or cuda.
+    """
+    from scripts.benchmark.views import benchmark
+
+    benchmark(repeats=repeats, patch_size=patch_size, batch_size=batch_size, memory=memory, device=device)
+
+
+def benchmark_inference(
+    image: str | None = None,
+    features: tuple[int, ...] = (64, 128, 256, 512, 768, 32),
+    patch_size: int = 96,
+    overlap: float = 0.5,
+    windows_at_once: int = 1,
+    size: int | None = None,
+    repeats: int = 3,
+    device: str = "auto",
+) -> None:
+    """Time inference of a head against the bare forward passes that it needs; ends with ``ratio N.NN``.
+
+    Args:
+        image: NIfTI file; default: a simulated head at 1 mm.
+        features: widths of the network.
+        patch_size: side of a window [voxels].
+        overlap: share of a window that the next may overlap.
+        windows_at_once: windows per forward pass.
+        size: side of the part in the middle of the head that is taken [voxels]; default: all of it.
+        repeats: measurements of each, in turn; medians are told.
+        device: auto, cpu or cuda.
+    """
+    from scripts.benchmark.inference import benchmark
+
+    benchmark(image, features, patch_size, overlap, windows_at_once, size, repeats, device)
+
+
+def predict(
+    bundle: str,
+    *images: str,
+    out: str,
+    weights: str | None = None,
+    spacing: float | str | None = None,
+    features: tuple[int, ...] | None = None,
+    patch_size: int | None = None,
+    probabilities: bool = False,
+    device: str | None = None,
+) -> None:
+    """Apply a trained bundle to NIfTI files: segment, denoise or embed them, on their own grids.
+
+    Args:
+        bundle: ixi_seg, arc_lesion, ixi_denoise or pretrain_seqinv, or the folder of a bundle.
+        images: files, or folders of files.
+        out: folder for the results.
+        weights: file of the network; default: models/model.pt of the bundle.
+        spacing: voxel size that the network sees [mm], or none for the image's own.
+        features: widths of a network that is not of the default size.
+        patch_size: side of the windows [voxels], best that of the patches in training.
+        probabilities: also write the probabilities of the classes.
+        device: such as cpu or cuda:1; default: a GPU if there is one.
+    """
+    from scripts.predict import predict as run
+
+    print(
+        run(
+            bundle,
+            *images,
+            out=out,
+            weights=weights,
+            spacing=spacing,
+            features=features,
+            patch_size=patch_size,
+            probabilities=probabilities,
+            device=device,
+        )
+    )
+
+
+def demo(
+    out: str = "demo",
+    seed: int = 0,
+    subjects: int | None = None,
+    max_epochs: int | None = None,
+    tasks: str | tuple[str, ...] = "ixi_seg,arc_lesion,ixi_denoise",
+    task_epochs: int | None = None,
+    heads: int = 20,
+) -> None:
+    """Pretrain a small encoder, train the three tasks on it frozen, and measure all, in some 20 minutes.
+
+    Args:
+        out: folder for the cohorts, the weights, the pictures and the tables.
+        seed: of cohorts, weights, views and patches.
+        subjects: size of the pretraining's cohort; default: that of its demo.json.
+        max_epochs: length of the pretraining; default: that of its demo.json.
+        tasks: which tasks, joined by commas; none leaves them out.
+        task_epochs: length of each task's training; default: that of its demo.json.
+        heads: simulated heads of the site that is trained on.
+    """
+    from scripts.demo import run_demo
+
+    chosen = tasks.split(",") if isinstance(tasks, str) else tasks
+    run_demo(
+        out,
+        seed=seed,
+        subjects=subjects,
+        max_epochs=max_epochs,
+        tasks=[name.strip() for name in chosen if is_given(name)],
+        task_epochs=task_epochs,
+        heads=heads,
+    )
+
+
+def compare(out: str, max_epochs: int = 30, seed: int = 0, page: str | None = None) -> None:
+    """Pretrain Base, SeqAug and SeqInv alike with the demo's network and measure all; continues what was begun.
+
+    Args:
+        out: folder for all of it.
+        max_epochs: length of each pretraining, in epochs of the demo.
+        seed: of cohort, weights and views.
+        page: Markdown file to write; default: RESULTS.md in ``out``.
+    """
+    from scripts.compare import compare_variants
+
+    print(compare_variants(out, max_epochs=max_epochs, seed=seed, page=page))
+
+
+def gallery(out: str, dataset_dir: str, subjects: int = 2, height: float = 0.45) -> None:
+    """Draw typical contrasts simulated from a dataset's maps, an axial slice per subject and contrast.
+
+    Args:
+        out: PNG to write.
+        dataset_dir: a BIDS derivative of quantitative maps, or an embedded cohort.
+        subjects: rows of the picture.
+        height: position of the slice, from 0 (lowest brain voxel) to 1 (highest).
+    """
+    from scripts.gallery import draw_gallery
+
+    print(draw_gallery(out, dataset_dir, subjects, height))
