@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from scripts.data.cohort.fields import stream
+from scripts.data.cohort.finish import finish_cohort
 from scripts.data.cohort.head import head_grid
 from scripts.data.cohort.layout import write_json, write_text
 from scripts.data.cohort.make import check_numbers, check_spacing, claim, make_all
@@ -59,10 +60,8 @@ def cohort_arc(
         f"(about {size:.0f} MB)"
     )
     path = make_arc_cohort(out, subjects, seed=seed, spacing=spacing, jobs=jobs)
-    tqdm.write(f"Cohort: {path}  (simulated; images in sub-*/ses-*/anat, masks in derivatives/lesion_masks)")
-    tqdm.write(
-        f"Next: python -m monai.bundle run --config_file bundles/arc_lesion/configs/train.json --dataset_dir {path}"
-    )
+    what = "images in sub-*/ses-*/anat, masks in derivatives/lesion_masks"
+    finish_cohort(path, "arc", what, ("arc_lesion",), jobs=jobs)
 
 
 def make_arc_cohort(

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from scripts.data.cohort.fields import Array, stream
+from scripts.data.cohort.finish import finish_cohort
 from scripts.data.cohort.head import head_grid
 from scripts.data.cohort.layout import write_text
 from scripts.data.cohort.make import check_numbers, check_spacing, claim, make_all
@@ -108,11 +109,8 @@ def cohort_ixi(
         f"(about {size:.0f} MB)"
     )
     path = make_ixi_cohort(out, guys=guys, hh=hh, iop=iop, seed=seed, spacing=spacing, jobs=jobs)
-    tqdm.write(f"Cohort: {path}  (simulated; IXI*-T1, -T2 and -PD.nii.gz with c1, c2, c3 maps)")
-    for bundle in ("ixi_seg", "ixi_denoise"):
-        tqdm.write(
-            f"Next: python -m monai.bundle run --config_file bundles/{bundle}/configs/train.json --dataset_dir {path}"
-        )
+    what = "IXI*-T1, -T2 and -PD.nii.gz with c1, c2, c3 maps"
+    finish_cohort(path, "ixi", what, ("ixi_seg", "ixi_denoise"), jobs=jobs)
 
 
 def make_ixi_cohort(

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from scripts.data.cohort.fields import Grid, brain_grid, stream
+from scripts.data.cohort.finish import finish_cohort
 from scripts.data.cohort.layout import MAP_FILES, describe_dataset, write_json, write_nifti
 from scripts.data.cohort.make import check_numbers, claim, make_all
 from scripts.data.cohort.subject import Person, draw_person, make_brain, segment
@@ -38,11 +39,8 @@ def cohort_qmri(out: str, subjects: int = 51, seed: int = 0, spacing: float = 1.
     size = subjects * 17.0 / spacing**3
     tqdm.write(f"Simulating {subjects} subjects at {spacing:g} mm, seed {seed}, into {out} (about {size:.0f} MB)")
     path = make_qmri_cohort(out, subjects, seed, spacing, jobs=jobs)
-    tqdm.write(f"Cohort: {path}  (simulated; maps in sub-*/anat, groups in {path / 'participants.tsv'})")
-    tqdm.write(
-        "Next: python -m monai.bundle run --config_file bundles/pretrain_seqinv/configs/train.json "
-        f"--dataset_dir {path}"
-    )
+    what = f"maps in sub-*/anat, groups in {path / 'participants.tsv'}"
+    finish_cohort(path, "qmri", what, ("pretrain_seqinv",), jobs=jobs)
 
 
 def make_qmri_cohort(
