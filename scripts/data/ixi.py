@@ -11,14 +11,15 @@ from scripts.data.nifti import check_same_grid, read_header
 from scripts.data.splits import split_subjects
 from scripts.errors import InputError
 
-__all__ = ["MODALITIES", "SITES", "TISSUE_CLASSES", "find_ixi", "ixi_subjects", "split_ixi"]
+__all__ = ["DEGENERATE", "MODALITIES", "SITES", "TISSUE_CLASSES", "find_ixi", "ixi_subjects", "split_ixi"]
 
 SITES = ("Guys", "HH", "IOP")
 MODALITIES = {"T1w": "T1", "T2w": "T2", "PDw": "PD"}
 TISSUE_CLASSES = {1: "grey matter", 2: "white matter", 3: "CSF"}
 
-# 28 slices of 5 mm instead of 130 of 1.25 mm
-_DEGENERATE = frozenset({("IXI014-HH-1236", "T2"), ("IXI014-HH-1236", "PD")})
+DEGENERATE = frozenset({("IXI014-HH-1236", "T2"), ("IXI014-HH-1236", "PD")})
+"""Images with 28 slices of 5 mm instead of some 130 of 1.25 mm: nothing is trained or tested on them."""
+
 _NAME = re.compile(r"(IXI\d{3}-(Guys|HH|IOP)-\d{4})-(T1|T2|PD)\.nii(\.gz)?")
 
 
@@ -45,7 +46,7 @@ def find_ixi(folder: str | Path, modality: str = "T1w", *, labels: bool = True) 
     suffix = MODALITIES[modality]
     entries: dict[str, dict[str, Any]] = {}
     for path, (subject, site, kind) in files:
-        if kind != suffix or (subject, kind) in _DEGENERATE:
+        if kind != suffix or (subject, kind) in DEGENERATE:
             continue
         if subject in entries:
             raise InputError(f"{path} and {entries[subject]['image']} are the same image: remove one of them")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.errors import InputError
 from scripts.data.cohort.arc import make_arc_cohort
 from scripts.data.splits import split_subjects, write_split
+from scripts.errors import InputError
 from scripts.workflow.downstream_data import check_training, downstream_data
 
 DATA = {"sha256": "0123456789abcdef"}
