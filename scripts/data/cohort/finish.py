@@ -22,8 +22,8 @@ def finish_cohort(path: Path, layout: Layout, what: str, bundles: Sequence[str],
         bundles: names of those that train on it.
         jobs: subjects looked at side by side.
     """
-    tqdm.write(f"Cohort: {path}  (simulated; {what})")
-    tqdm.write(f"Quality: open {write_qc(path, layout, jobs=jobs)} in a browser")
+    page = write_qc(path, layout, jobs=jobs)
+    tqdm.write(f"Cohort: {path}  (simulated; {what}; look at it: {page})")
     for bundle in bundles:
         tqdm.write(
             f"Next: python -m monai.bundle run --config_file bundles/{bundle}/configs/train.json --dataset_dir {path}"

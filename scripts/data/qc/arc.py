@@ -33,7 +33,7 @@ __all__ = ["look_at_arc"]
 
 _MASKS = Path("derivatives") / "lesion_masks"
 _ENDING = "_desc-lesion_mask"
-_HEIGHT = 165.0  # mm, from the vertex down
+_HEIGHT, _MARGIN = 165.0, 4.0  # mm, from the vertex down; around the head
 _COARSE = 2.0  # mm, about, of the head's mask
 _BOTH = 0.1  # share of a lesion on either side from which it is on both
 _BLUR = 1.5  # mm, before edges are looked for
@@ -48,7 +48,7 @@ def look_at_arc(root: Path, subject: str) -> Look:
     path, files = _files(root, subject)
     mask, images = read_volumes(path), {modality: read_volumes(file) for modality, file in files.items()}
     lesion, head = _crop(mask), _head(images["T2w"])
-    box = box_around(head[0].numpy() > 0.5, head.affine, margin=0.0, height=_HEIGHT)
+    box = box_around(head[0].numpy() > 0.5, head.affine, margin=_MARGIN, height=_HEIGHT)
     middle = float(box.low[0] + box.high[0]) / 2
     measures = {"lesion [ml]": 1000 * litres(float((mask > 0.5).sum()), mask.affine)}
     notes = []

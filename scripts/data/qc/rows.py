@@ -14,7 +14,7 @@ from scripts.errors import InputError
 if TYPE_CHECKING:
     from scripts.data.qc.look import Look
 
-__all__ = ["FOLDER", "Layout", "Row", "find_subjects", "is_current", "read_rows", "write_row"]
+__all__ = ["FOLDER", "Layout", "Row", "find_subjects", "read_rows", "write_row"]
 
 Layout = Literal["ixi", "arc", "qmri"]
 
@@ -94,10 +94,10 @@ def write_row(
 
 
 def read_rows(root: Path, layout: Layout) -> list[Row]:
-    """Return the rows that are there, of subjects that are still there, sorted by name."""
+    """Return the rows, sorted by name, of subjects and files that are still there as they were."""
     present = set(find_subjects(root, layout))
     rows = [_read_row(path) for path in sorted((root / FOLDER).glob("*.json"))]
-    return [row for row in rows if row is not None and row.subject in present]
+    return [row for row in rows if row is not None and row.subject in present and _is_current(root, row)]
 
 
 def find_subjects(root: Path, layout: Layout) -> list[str]:
@@ -116,15 +116,6 @@ def find_subjects(root: Path, layout: Layout) -> list[str]:
         return []
 
 
-def is_current(root: Path, row: Row) -> bool:
-    """Tell whether a row's picture is there and what it was made of is there unchanged, by size."""
-    return (
-        row.version == _VERSION
-        and (root / FOLDER / f"{row.name}.jpg").is_file()
-        and all((root / name).is_file() and (root / name).stat().st_size == size for name, size in row.files.items())
-    )
-
-
 def _looks(root: Path, layout: Layout, subject: str) -> list[Look]:
     if layout == "ixi":
         from scripts.data.qc.ixi import look_at_ixi
@@ -137,6 +128,15 @@ def _looks(root: Path, layout: Layout, subject: str) -> list[Look]:
     from scripts.data.qc.qmri import look_at_qmri
 
     return look_at_qmri(root, subject)
+
+
+def _is_current(root: Path, row: Row) -> bool:
+    """Tell whether a row's picture is there and what it was made of is there unchanged, by size."""
+    return (
+        row.version == _VERSION
+        and (root / FOLDER / f"{row.name}.jpg").is_file()
+        and all((root / name).is_file() and (root / name).stat().st_size == size for name, size in row.files.items())
+    )
 
 
 def _read_row(path: Path) -> Row | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scripts.data.prepare.subjects import default_jobs, run_subjects
 from scripts.data.qc.page import write_page
-from scripts.data.qc.rows import Layout, find_subjects, is_current, read_rows, write_row
+from scripts.data.qc.rows import Layout, find_subjects, read_rows, write_row
 
 __all__ = ["write_qc"]
 
@@ -26,10 +26,8 @@ def write_qc(root: Path, layout: Layout, *, jobs: int | None = None, progress: b
     Raises:
         InputError: if the disk is full or a process was killed.
     """
-    current = {row.subject: True for row in read_rows(root, layout)}
-    for row in read_rows(root, layout):
-        current[row.subject] &= is_current(root, row)
-    missing = [subject for subject in find_subjects(root, layout) if not current.get(subject)]
+    done = {row.subject for row in read_rows(root, layout)}
+    missing = [subject for subject in find_subjects(root, layout) if subject not in done]
     jobs = min(default_jobs(jobs), max(1, len(missing) // _WORTH_A_PROCESS))
     work = partial(_write_row, root, layout)
     failed = run_subjects(missing, work, jobs=jobs, progress=progress, what="quality")
