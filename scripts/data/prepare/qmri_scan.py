@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.data.grid import voxel_sizes
+from scripts.data.layout import read_sidecar
 from scripts.data.nifti import check_same_grid, read_header, read_volume
 from scripts.data.prepare.qmri_clean import Cleaning, clean_map
 from scripts.data.prepare.qmri_grid import resample_maps
@@ -24,7 +25,9 @@ from scripts.errors import InputError
 
 __all__ = ["PreparedScan", "prepare_scan"]
 
-_PD_OF_R1 = (0.9, 0.45)  # 1 / PD = a + b R1, PD as a share of that of water, R1 in 1/s; at 3 T
+# 1 / PD = a + b R1, PD as a share of that of water, R1 in 1/s: at 3 T a is 0.88 to 0.92 and b 0.44 to 0.50 (Volz,
+# Gracien and their colleagues)
+_PD_OF_R1 = (0.9, 0.45)
 _PD_OF_WATER = 100.0
 _BRAIN = (0.6, 2.3)  # litres that are not worth a note
 _WORTH_A_NOTE = 0.01
@@ -71,9 +74,6 @@ def prepare_scan(
     Raises:
         InputError: if the scan has a problem, or its maps are damaged, empty, on different grids or of no known
             unit.
-
-    References:
-        Volz et al. 2012, doi:10.1016/j.neuroimage.2012.06.076 (PD from R1).
     """
     if scan.problem:
         raise InputError(scan.problem)
@@ -90,6 +90,9 @@ def prepare_scan(
         _resample(done, spacing)
     size = litres(done.brain, done.affine)
     line = ", ".join(readings[name].text for name in scan.maps)
+    mute = [LABELS[name] for name, one in scan.maps.items() if settings[name] == "auto" and not read_sidecar(one.path)]
+    if mute:
+        done.notes.insert(0, f"no sidecar tells the units of {', '.join(mute)}: they are told by the values")
     done.notes.insert(0, f"{line}; brain of {size:.2f} l, {how}")
     if not _BRAIN[0] <= size <= _BRAIN[1]:
         done.notes.append(f"a brain of {size:.2f} l: is the mask right? --mask 'PATTERN' gives another")

@@ -88,7 +88,8 @@ def infer_units(
         _check_median(name, source.path, unit, samples[name])
         if name == "pd" and unit != "a.u.":
             notes += _doubt_calibration(samples)
-        readings[name] = Reading(unit, _tell(name, unit, white_matter), tuple(notes), white_matter)
+        text = _tell(name, unit, white_matter) + (" as set" if settings[name] != "auto" else "")
+        readings[name] = Reading(unit, text, tuple(notes), white_matter)
     return readings
 
 
@@ -144,10 +145,8 @@ def _guess(
     name: str, source: MapSource, values: NDArray[np.float32], others: Mapping[str, NDArray[np.float32]]
 ) -> tuple[str, list[str]]:
     hint = read_hint(source.path)
-    missing = not read_sidecar(source.path)
-    notes = [f"{LABELS[name]} has no sidecar, its unit is told by its values"] if missing else []
     if source.kind in _UNCALIBRATED:
-        return "a.u.", notes
+        return "a.u.", []
     guesses = guess_units(name, values, others)
     if not guesses:
         raise InputError(
@@ -155,7 +154,8 @@ def _guess(
             f'check the map, or say what it is with --units \'{{"{name}": "{UNITS[name][0]}"}}\''
         )
     if hint in guesses:
-        return str(hint), notes
+        return str(hint), []
+    notes = []
     by_name = [unit for unit in guesses if (unit in _TIMES) == source.kind.startswith("T")]
     unit = (by_name or guesses)[0]
     if hint is not None:
