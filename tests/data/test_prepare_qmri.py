@@ -401,15 +401,15 @@ def test_resampled_maps_keep_their_place_and_values(originals, tmp_path):
 
 def test_a_second_run_changes_nothing_and_jobs_do_not_matter(originals, tmp_path, capsys):
     source = write_layout(tmp_path / "source", "old", originals)
-    run(source, tmp_path / "one")
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.nii.gz")}
+    run(source, tmp_path / "one/out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "one/out").rglob("*.nii.gz")}
     capsys.readouterr()
-    summary = run(source, tmp_path / "one")
+    summary = run(source, tmp_path / "one/out")
     assert (summary.subjects, summary.made) == (2, 0)
     assert "Preparing" not in capsys.readouterr().out
-    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.nii.gz")}
-    run(source, tmp_path / "two", jobs=2)
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "one/out").rglob("*.nii.gz")}
+    run(source, tmp_path / "two/out", jobs=2)
+    assert contents(tmp_path / "one/out") == contents(tmp_path / "two/out")
 
 
 def test_killed_half_way_and_continued_to_the_same_bytes(originals, tmp_path):
@@ -435,5 +435,5 @@ qmri.prepare_qmri({str(source)!r}, {str(tmp_path / "out")!r}, jobs=1)
     assert [path.name for path in sorted((tmp_path / "out").glob("sub-*"))] == ["sub-P01"]
     assert (tmp_path / "out/.part-sub-P02").is_dir()
     assert run(source, tmp_path / "out").made == 1
-    run(source, tmp_path / "whole")
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    run(source, tmp_path / "whole/out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole/out")

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
-from scripts.data.grid import voxel_sizes
 from scripts.data.nifti import read_header
 from scripts.data.prepare.download import require_space
 from scripts.data.prepare.qmri_scan import prepare_scan

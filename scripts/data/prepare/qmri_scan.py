@@ -9,13 +9,12 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
-from scripts.data.grid import voxel_sizes
 from scripts.data.layout import read_sidecar
 from scripts.data.nifti import check_same_grid, read_header, read_volume
 from scripts.data.prepare.qmri_clean import Cleaning, clean_map
-from scripts.data.prepare.qmri_grid import resample_maps
 from scripts.data.prepare.qmri_mask import core_of_head, is_masked, litres, maps_mask, read_mask, simulated_mask
 from scripts.data.prepare.qmri_sources import Scan
 from scripts.data.prepare.qmri_units import Reading, apply_reading, infer_units
@@ -216,6 +215,8 @@ def _complete(done: PreparedScan) -> None:
 
 
 def _resample(done: PreparedScan, spacing: float) -> None:
+    from scripts.data.prepare.qmri_grid import resample_maps
+
     before = voxel_sizes(done.affine)
     maps, done.brain, done.affine = resample_maps(np.stack([*done.maps.values()]), done.brain, done.affine, spacing)
     done.maps = dict(zip(done.maps, maps, strict=True))
