@@ -13,12 +13,12 @@ from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from scripts.data.nifti import read_header
-from scripts.data.prepare.download import require_space
 from scripts.data.prepare.qmri_scan import prepare_scan
 from scripts.data.prepare.qmri_sources import Scan, find_scans
 from scripts.data.prepare.qmri_write import describe_source, write_participants, write_scan
 from scripts.data.prepare.records import Record, claim_output, finish_subject, is_finished, part_folder, read_record
 from scripts.data.prepare.run import Summary, prepare_subjects, tell
+from scripts.data.prepare.space import require_space
 from scripts.data.units import check_settings
 from scripts.errors import InputError
 
