@@ -143,9 +143,10 @@ def _find_brain(
     maps = {
         name: apply_reading(name, volumes[name], readings[name]) for name in ("pd", "r1", "r2star") if name in volumes
     }
-    brain = simulated_mask(maps, affine)
-    if not brain.any():
-        raise InputError(f"{scan.folder}: no brain was found in its maps: give a mask with --mask")
+    try:
+        brain = simulated_mask(maps, affine)
+    except InputError as error:
+        raise InputError(f"{scan.folder}: {error}; or give a mask with --mask") from error
     return brain, "found in an MPRAGE image simulated from the maps"
 
 
