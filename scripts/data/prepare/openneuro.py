@@ -154,8 +154,9 @@ def _failure(folder: Path, error: Exception, failures: Sequence[str]) -> str:
     if isinstance(error, FileExistsError) or "DatasetDOI" in told or "appears to be different" in told:
         return f"{folder} holds another dataset or release than {ARC_DATASET} {ARC_TAG}: give another folder ({told})"
     if failures:
+        files = "1 file" if len(failures) == 1 else f"{len(failures)} files"
         return (
-            f"{len(failures)} files of ARC did not come, the first: {failures[0]}; the others lie in {folder}, "
+            f"{files} of ARC did not come, the first: {failures[0]}; what has come lies in {folder}, "
             "the same command goes on from there"
         )
     return f"OpenNeuro did not give ARC ({type(error).__name__}: {told}): try again later, what has come is kept"
