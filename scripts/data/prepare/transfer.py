@@ -17,7 +17,7 @@ from scripts.files import atomic_write
 
 __all__ = ["BrokenOffError", "RefusedError", "notes_of", "transfer"]
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 14  # bytes; a piece that is cut is lost
 _TIMEOUT = (20.0, 60.0)  # s, to connect and between two pieces
 _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LONGEST_WAIT = 60.0  # s
@@ -69,7 +69,7 @@ def transfer(url: str, part: Path, *, pinned: bool, progress: bool = True) -> No
         return
     with _told_plainly(), requests.get(url, headers=_headers(url, have, notes), stream=True, timeout=_TIMEOUT) as reply:
         total, start = _begin(reply, part, have, notes)
-        if have and have == total:
+        if start and start == total:
             return
         require_space(part.parent, (total or 0) - start, f"the rest of {part.name}")
         with part.open("ab" if start else "wb") as stream:
