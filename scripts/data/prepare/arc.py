@@ -14,10 +14,11 @@ from scripts.data.arc import MODALITIES
 from scripts.data.cohort.layout import write_json, write_text
 from scripts.data.prepare.arc_subject import find_sessions, make_subject
 from scripts.data.prepare.datalist import write_datalists
-from scripts.data.prepare.download import require_space
 from scripts.data.prepare.openneuro import fetch_arc
 from scripts.data.prepare.records import claim_output, is_finished
 from scripts.data.prepare.run import Summary, prepare_subjects, tell
+from scripts.data.prepare.space import require_space
+from scripts.data.prepare.subjects import default_jobs
 from scripts.switches import is_on
 
 __all__ = ["EXPECTED_COUNTS", "prepare_arc"]
@@ -46,6 +47,7 @@ def prepare_arc(source: str, out: str, *, download: bool | str = False, jobs: in
         InputError: for folders that do not fit, or too little space; before any work.
     """
     started = time.monotonic()
+    default_jobs(jobs)
     folder = Path(source)
     if is_on(download, "download"):
         folder.mkdir(parents=True, exist_ok=True)

@@ -156,6 +156,8 @@ def _register(
         notes.append(f"{len(choices)} {modality}: took {path.name}")
     fixed, fixed_affine = read_volume(source / reference)
     moving, moving_affine = read_volume(path)
+    if not (moving > 0).any():
+        raise InputError(f"{path} holds no voxel above 0: download it again, or remove it")
     rigid = register_rigid(moving, moving_affine, fixed, fixed_affine, name=f"{path} to {reference.name}")
     stem = path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(f"_{modality}")
     file = (reference.parent / f"{stem}_space-T2w_{modality}.nii.gz").as_posix()

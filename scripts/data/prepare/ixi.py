@@ -6,17 +6,20 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from scripts.data.ixi import DEGENERATE, MODALITIES, SITES
+from scripts.data.prepare.checksums import verify
 from scripts.data.prepare.datalist import write_datalists
-from scripts.data.prepare.download import fetch, ixi_remotes, require_space, verify
+from scripts.data.prepare.download import fetch, missing_bytes
 from scripts.data.prepare.ixi_sources import Subject, find_sources, find_tars
 from scripts.data.prepare.ixi_subject import make_subject
 from scripts.data.prepare.records import claim_output, is_finished
+from scripts.data.prepare.remotes import ixi_remotes
 from scripts.data.prepare.run import Summary, prepare_subjects, tell
+from scripts.data.prepare.space import require_space
+from scripts.data.prepare.subjects import default_jobs
 from scripts.switches import is_on
 
 __all__ = ["prepare_ixi"]
@@ -55,15 +58,17 @@ def prepare_ixi(
         InputError: for folders that do not fit, a tar file that is damaged, or too little space; before any work.
     """
     started = time.monotonic()
+    default_jobs(jobs)
     folder = Path(source)
     if is_on(download, "download"):
         folder.mkdir(parents=True, exist_ok=True)
     root = claim_output(out, folder, {"dataset": "ixi", "version": _VERSION})
+    sums = root / ".prepared" / "checksums.json"
     if is_on(download, "download"):
-        _download(folder, mirror)
+        _download(folder, root, mirror, sums)
     if is_on(verify_sums, "verify"):
         for kind, tar in find_tars(folder).items():
-            verify(tar, ixi_remotes(mirror)[kind], cache=root / ".prepared" / "checksums.json")
+            verify(tar, ixi_remotes(mirror)[kind], cache=sums)
     found = find_sources(folder, Path(labels) if labels else None)
     plan, left_out = _plan(found)
     missing = [name for name, subject in plan.items() if not is_finished(root, name, subject.inputs())]
@@ -123,14 +128,20 @@ def _announce(plan: Mapping[str, Subject], folder: Path, root: Path) -> None:
     tqdm.write(f"Tissue maps: {given} subjects have SPM's, those of {made} are made here from the T1")
 
 
-def _download(folder: Path, mirror: str | None) -> None:
+def _download(folder: Path, root: Path, mirror: str | None, sums: Path) -> None:
     """Fetch the tar files of the kinds of which ``folder`` holds no image, unpacked or not."""
     tars = find_tars(folder)
-    remotes: dict[str, Any] = {
-        kind: remote
+    remotes = [
+        remote
         for kind, remote in ixi_remotes(mirror).items()
         if kind not in tars and next(folder.rglob(f"IXI*-{kind}.nii*"), None) is None
-    }
-    require_space(folder, sum(remote.size or 0 for remote in remotes.values()), "the download of IXI")
-    for remote in remotes.values():
-        fetch(remote, folder)
+    ]
+    coming = missing_bytes(remotes, folder)
+    later = round(sum(remote.size or 0 for remote in remotes) * (1 + _MAPS_SHARE))
+    if folder.stat().st_dev == root.stat().st_dev:
+        require_space(folder, coming + later, "the download of IXI and what is prepared of it")
+    else:
+        require_space(folder, coming, "the download of IXI")
+        require_space(root, later, "the images and their tissue maps")
+    for remote in remotes:
+        fetch(remote, folder, cache=sums)

@@ -26,7 +26,7 @@ from scripts.errors import InputError
 
 __all__ = ["make_subject"]
 
-_THICKEST = 3.0  # mm; IXI's slices are 1.2 mm
+_THICKEST = 4.5  # mm; slices of IXI are 1.2 mm
 _BRAIN = (0.6, 2.3)  # litres
 _TOLERANCE = 0.02  # SPM rounds
 _NUMBERS = (1, 2, 3)

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.data.cohort.layout import write_json
+from scripts.data.cohort.layout import write_json, write_text
+from scripts.data.cohort.make import PROVENANCE as EMBEDDED
 from scripts.data.qc import Layout, write_row
 from scripts.errors import InputError
 
@@ -54,7 +55,7 @@ def claim_output(out: str | Path, source: str | Path, settings: Mapping[str, Any
 
     Args:
         out: folder to write to, new, empty, or of an earlier run with the same settings.
-        source: folder that is read; must exist and hold ``out`` nowhere.
+        source: folder that is read; must exist and hold ``out`` nowhere. If it is an embedded cohort, so is ``out``.
         settings: what the bytes of a subject depend on.
 
     Raises:
@@ -79,6 +80,8 @@ def claim_output(out: str | Path, source: str | Path, settings: Mapping[str, Any
     if found != json.loads(json.dumps(dict(settings))):
         other = ", ".join(f"{key} {found.get(key)}" for key in settings if found.get(key) != settings[key])
         raise InputError(f"{root} was prepared with {other or 'other settings'}: use these, or another --out")
+    if (source / EMBEDDED).is_file() and not (root / EMBEDDED).is_file():
+        write_text(root / EMBEDDED, (source / EMBEDDED).read_text(encoding="utf-8"))
     for leftover in root.glob(f"{_PART}*"):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     return root
@@ -124,10 +127,17 @@ def finish_subject(root: Path, layout: Layout, subject: str, part: Path, record:
         record: what is known about the subject.
     """
     remove_subject(root, subject, keep=record.files)
-    for name in record.files:
-        target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        hidden(part, name).replace(target)
+    tops = {Path(name).parts[0] for name in record.files}
+    if tops == {subject}:  # a folder of its own: in one move
+        for name in record.files:
+            hidden(part, name).replace(part / name)
+        shutil.rmtree(root / subject, ignore_errors=True)
+        (part / subject).rename(root / subject)
+    else:
+        for name in record.files:
+            target = root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            hidden(part, name).replace(target)
     shutil.rmtree(part)
     write_row(root, layout, subject, notes=record.notes, measures=record.measures)
     path = _record_path(root, subject)

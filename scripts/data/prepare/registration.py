@@ -5,6 +5,7 @@ World coordinates are those of NIfTI (RAS); SimpleITK's are LPS, to which images
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ __all__ = ["Rigid", "library", "register_rigid", "to_image"]
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _LEVELS = (6.0, 3.0, 1.5)  # voxels [mm], from coarse to fine
-_TURNS = ((0.0, 0.0), (-20.0, 0.0), (20.0, 0.0), (0.0, -15.0), (0.0, 15.0))  # nodded, tilted: begins [degrees]
+_NODS, _TILTS, _TURNS = (-30, -15, 0, 15, 30), (-15, 0, 15), (-20, 0, 20)  # about x, y, z: begins [degrees]
+_BEST = 3  # begins that are followed
 _MOST_ANGLE, _MOST_SHIFT = 60.0, 100.0  # degrees, mm: no two scans of one session lie so far apart
 _BINS = 32
 _ALL_ABOVE, _SHARE = 2.0, 0.2  # mm; of finer voxels a share suffices
@@ -68,7 +70,7 @@ def register_rigid(
     """Return the rigid transform that lays one image of a head on another, of any contrast.
 
     Mattes' mutual information (doi:10.1109/TMI.2003.809072) is optimised from coarse to fine voxels, beginning where
-    the files place the images and where their centres of mass meet, turned by several angles; the best goes on.
+    the files place the images and where their centres of mass meet, turned by several angles; the best go on.
     The same input gives the same transform.
 
     Args:
@@ -88,9 +90,9 @@ def register_rigid(
     except RuntimeError as error:
         raise InputError(f"{name}: registration failed ({_short(error)}): check both images") from error
     # SimpleITK's transforms take points of the fixed image to the moving one
-    inverse = np.linalg.inv(_LPS @ _matrix(transform) @ _LPS)
+    inverse = np.asarray(np.linalg.inv(_LPS @ _matrix(transform) @ _LPS), dtype=np.float64)
     middle = fixed_affine @ np.array([*(np.array(fixed.shape) - 1) / 2, 1.0])
-    rigid = Rigid(inverse, similarity, before, middle[:3])
+    rigid = Rigid(inverse, similarity, before, np.asarray(middle[:3], dtype=np.float64))
     if similarity < 0.9 * before or rigid.angle > _MOST_ANGLE or rigid.shift > _MOST_SHIFT:
         raise InputError(
             f"{name}: registration found {rigid.angle:.0f} degrees and {rigid.shift:.0f} mm (mutual information "
@@ -131,13 +133,12 @@ def _search(sitk: Any, fixed: Any, moving: Any) -> tuple[Any, float, float]:
     for level in _LEVELS:
         pair = _coarsen(sitk, fixed, level), _coarsen(sitk, moving, level)
         if found is None:
-            tried = [_optimise(sitk, *pair, begin, level) for begin in _begins(sitk, *pair)]
+            begins = sorted(_begins(sitk, *pair), key=lambda one: _measure(sitk, *pair, one))
+            tried = [_optimise(sitk, *pair, begin, level) for begin in begins[:_BEST]]
             found = min(tried, key=lambda one: one[1])
         else:
             found = _optimise(sitk, *pair, found[0], level)
-    before, after = (
-        _method(sitk, one, _LEVELS[0]).MetricEvaluate(*pair) for one in (sitk.Euler3DTransform(), found[0])
-    )
+    before, after = (_measure(sitk, *pair, one) for one in (sitk.Euler3DTransform(), found[0]))
     return found[0], -after, -before
 
 
@@ -146,10 +147,10 @@ def _begins(sitk: Any, fixed: Any, moving: Any) -> list[Any]:
     centre, goal = _mass(sitk, fixed), _mass(sitk, moving)
     begins = []
     for shift in (np.zeros(3), goal - centre):
-        for nod, tilt in _TURNS:
+        for angles in itertools.product(_NODS, _TILTS, _TURNS):
             begin = sitk.Euler3DTransform()
             begin.SetCenter(centre.tolist())
-            begin.SetRotation(np.deg2rad(nod), np.deg2rad(tilt), 0.0)
+            begin.SetRotation(*np.deg2rad(angles).tolist())
             begin.SetTranslation(shift.tolist())
             begins.append(begin)
     return begins
@@ -164,6 +165,14 @@ def _optimise(sitk: Any, fixed: Any, moving: Any, begin: Any, level: float) -> t
     except RuntimeError:
         return begin, float("inf")
     return transform, float(method.GetMetricValue())
+
+
+def _measure(sitk: Any, fixed: Any, moving: Any, transform: Any) -> float:
+    """Return the negative mutual information over all voxels; inf where heads do not meet."""
+    try:
+        return float(_method(sitk, transform, _LEVELS[0]).MetricEvaluate(fixed, moving))
+    except RuntimeError:
+        return float("inf")
 
 
 def _method(sitk: Any, transform: Any, level: float) -> Any:

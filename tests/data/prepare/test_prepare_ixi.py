@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from monai.data import load_decathlon_datalist
+
+from scripts.data.ixi import find_ixi, ixi_subjects, split_ixi
+from scripts.data.nifti import read_volume
+from scripts.data.prepare.ixi import prepare_ixi
+from scripts.errors import InputError
+from scripts.workflow.downstream_data import downstream_data
+
+KINDS = ("T1", "T2", "PD")
+PARTS = ("training", "validation", "test")
+
+
+@pytest.fixture(scope="module")
+def prepared(ixi_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cohort's images packed as the download is, prepared without any maps."""
+    from tests.data.prepare.conftest import write_tars
+
+    folder = tmp_path_factory.mktemp("prepared")
+    summary = prepare_ixi(
+        str(write_tars(ixi_cohort, folder / "download")), str(folder / "out"), verify_sums=False, jobs=1
+    )
+    assert summary.failed == {}
+    assert (summary.subjects, summary.made) == (4, 4)
+    return folder / "out"
+
+
+def shares(folder: Path, image: str) -> np.ndarray:
+    return np.stack([read_volume(folder / f"c{number}{image}.nii.gz")[0] for number in (1, 2, 3)])
+
+
+def dice(first: np.ndarray, other: np.ndarray) -> float:
+    return 2 * float((first & other).sum()) / float(first.sum() + other.sum())
+
+
+def test_images_stay_as_they_are(prepared: Path, ixi_cohort: Path) -> None:
+    paths = sorted(prepared.glob("IXI*.nii.gz"))
+    assert len(paths) == 12
+    for path in paths:
+        assert path.read_bytes() == (ixi_cohort / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_maps_made_here_are_like_those_the_images_were_made_of(prepared: Path, ixi_cohort: Path, kind: str) -> None:
+    for subject in ixi_subjects(ixi_cohort):
+        made, truth = shares(prepared, f"{subject}-{kind}"), shares(ixi_cohort, f"{subject}-{kind}")
+        assert made.shape == truth.shape
+        assert made.sum(axis=0).max() <= 1 + 1e-6
+        brains = [maps.sum(axis=0) > 0.5 for maps in (made, truth)]
+        assert dice(*brains) > 0.85, subject
+        for number, least in ((0, 0.6), (1, 0.65)):  # grey, white; voxels of 4 mm, fluid is mostly partial volume
+            inside = [
+                (maps.argmax(axis=0) == number) & brain for maps, brain in zip((made, truth), brains, strict=True)
+            ]
+            assert dice(*inside) > least, (subject, number)
+
+
+def test_what_the_bundles_read(prepared: Path, tmp_path: Path) -> None:
+    for modality in ("T1w", "T2w", "PDw"):
+        data = downstream_data("ixi", prepared, tmp_path / modality, modality)
+        datalist = json.loads((prepared / f"datalist-{modality}.json").read_text())
+        assert data["sha256"] == datalist["sha256"] == split_ixi(ixi_subjects(prepared))["sha256"]
+        for part in PARTS:
+            listed = load_decathlon_datalist(prepared / f"datalist-{modality}.json", True, part)
+            assert [(e["image"], e["label"]) for e in listed] == [(e["image"], e["label"]) for e in data[part]]
+        assert datalist["licence"] == "CC BY-SA 3.0"
+        assert sum(datalist[f"num{part.capitalize()}"] for part in PARTS) == 4
+    assert data["cohort"] == "real"
+
+
+def test_a_second_run_has_nothing_to_do(prepared: Path, tree: Callable, capsys: pytest.CaptureFixture) -> None:
+    before = tree(prepared)
+    summary = prepare_ixi(str(prepared.parent / "download"), str(prepared), verify_sums=False)
+    assert (summary.subjects, summary.made) == (4, 0)
+    assert tree(prepared) == before
+    assert "4 subjects, 0 of them now" in capsys.readouterr().out
+
+
+def test_unpacked_files_and_two_processes_make_the_same(
+    prepared: Path, ixi_files: Path, tmp_path: Path, tree: Callable
+) -> None:
+    prepare_ixi(str(ixi_files), str(tmp_path / "out"), jobs=2)
+    here, there = tree(tmp_path / "out"), tree(prepared)
+    here, there = ({k: v for k, v in one.items() if not k.startswith(".prepared")} for one in (here, there))
+    assert here.keys() == there.keys()
+    assert [name for name in here if here[name] != there[name]] == []
+
+
+def test_maps_of_spm_are_taken(ixi_cohort: Path, tmp_path: Path) -> None:
+    """Where T1 alone has maps, those of T2 and PD are carried from them."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for path in ixi_cohort.glob("*IXI*.nii.gz"):
+        if not re.match(r"c\dIXI.*-(T2|PD)", path.name) or "HH" in path.name:
+            shutil.copy(path, raw)
+    summary = prepare_ixi(str(raw), str(tmp_path / "out"), jobs=1)
+    assert summary.failed == {}
+    for path in ixi_cohort.glob("c?IXI*.nii.gz"):
+        stored = nib.load(tmp_path / "out" / path.name)
+        truth = nib.load(path)
+        given = (raw / path.name).is_file()
+        if given:
+            np.testing.assert_allclose(stored.get_fdata(), truth.get_fdata(), atol=1e-6)
+        elif path.name[1] == "2":
+            assert dice(stored.get_fdata() > 0.5, truth.get_fdata() > 0.5) > 0.75, path.name
+
+
+def test_what_comes_later_is_added(ixi_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    later = sorted(ixi_files.glob("T?/*-T2.nii.gz"))
+    kept = tmp_path / "later"
+    kept.mkdir()
+    for path in later:
+        path.rename(kept / path.name)
+    gone = sorted(ixi_files.glob("T1/*Guys*"))[1]
+    gone.rename(kept / gone.name)
+    (pd_gone,) = ixi_files.glob(f"PD/{gone.name[:-9]}*")
+    pd_gone.rename(kept / pd_gone.name)
+    out = tmp_path / "out"
+    first = prepare_ixi(str(ixi_files), str(out), jobs=1)
+    assert (first.subjects, first.failed) == (3, {})
+    assert len(find_ixi(out, "PDw")) == 3
+    (ixi_files / "T2").mkdir(exist_ok=True)
+    for path in kept.iterdir():
+        path.rename(ixi_files / "T2" / path.name)
+    capsys.readouterr()
+    second = prepare_ixi(str(ixi_files), str(out), jobs=1)
+    assert (second.subjects, second.made) == (4, 4)  # all have a T2 now
+    assert len(find_ixi(out, "T2w")) == 4
+    assert "is made anew, as the subjects are others than last time" in capsys.readouterr().out
+
+
+def truncate(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def flip_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 8  # the checksum of the gzip member
+    path.write_bytes(content)
+
+
+def swap(path: Path) -> None:
+    other = path.parents[1] / "PD" / path.name.replace("-T2", "-PD")
+    path.rename(path.with_name("x"))
+    other.rename(path)
+    path.with_name("x").rename(other)
+
+
+def double(path: Path) -> None:
+    (path.parents[1] / "again").mkdir()
+    nib.save(nib.load(path), path.parents[1] / "again" / path.name)
+
+
+def wrong_maps(path: Path) -> None:
+    image = nib.load(path)
+    affine = image.affine.copy()
+    affine[2, 3] += 5
+    for number in (1, 2, 3):
+        nib.save(
+            nib.Nifti1Image(np.full(image.shape, 0.25, np.float32), affine), path.with_name(f"c{number}{path.name}")
+        )
+
+
+def no_probabilities(path: Path) -> None:
+    image = nib.load(path)
+    for number in (1, 2, 3):
+        volume = np.full(image.shape, 255.0, np.float32)
+        nib.save(nib.Nifti1Image(volume, image.affine), path.with_name(f"c{number}{path.name}"))
+
+
+DAMAGE = {
+    "truncated T1": (truncate, "T1", r"raw/T1/IXI\S+-T1\.nii\.gz is cut off or damaged \(.*\): copy it again"),
+    "damaged T2": (flip_bit, "T2", r"raw/T2/IXI\S+-T2\.nii\.gz is cut off or damaged \(.*\): copy it again"),
+    "no image": (lambda path: path.write_bytes(b"<html>404</html>"), "PD", r"raw/PD/\S+ cannot be read as NIfTI"),
+    "swapped": (swap, "T2", r"T2/\S+-T2\.nii\.gz and \S+-PD\.nii\.gz look swapped \(CSF is .*\): exchange their names"),
+    "doubled": (double, "T1", r"T1/\S+ and \S+again/\S+ are two different files of one image: remove the wrong one"),
+    "maps on another grid": (wrong_maps, "T1", r"c1IXI\S+ has another affine than IXI\S+-T1\.nii\.gz \(corners"),
+    "maps of 255": (no_probabilities, "T1", r"c1IXI\S+ holds values from 255 to 255: give SPM's probabilities"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_one_line_about_one_subject(ixi_files: Path, tmp_path: Path, damage: str) -> None:
+    change, kind, line = DAMAGE[damage]
+    for path in ixi_files.rglob("*.nii.gz"):  # two subjects suffice
+        if "Guys" not in path.name:
+            path.unlink()
+    bad, good = ixi_subjects(ixi_files)
+    change(ixi_files / kind / f"{bad}-{kind}.nii.gz")
+    summary = prepare_ixi(str(ixi_files), str(tmp_path / "out"), jobs=1)
+    assert list(summary.failed) == [bad]
+    assert re.search(line, summary.failed[bad]), summary.failed[bad]
+    assert "\n" not in summary.failed[bad]
+    assert ".part-" not in summary.failed[bad]
+    assert ixi_subjects(tmp_path / "out") == [good]
+    assert bad in (tmp_path / "out" / "qc" / "index.html").read_text()
+    assert not list((tmp_path / "out").glob(f"*{bad}*"))
+
+
+def test_thick_slices_are_left_out(ixi_files: Path, tmp_path: Path) -> None:
+    for path in ixi_files.rglob("*.nii.gz"):
+        if "HH" not in path.name:
+            path.unlink()
+        elif "-T2" in path.name:
+            nib.save(nib.load(path).slicer[:, :, ::2], path)
+    (name,) = ixi_subjects(ixi_files)
+    summary = prepare_ixi(str(ixi_files), str(tmp_path / "out"), jobs=1)
+    assert summary.failed == {}
+    assert sorted(path.name for path in (tmp_path / "out").glob("IXI*")) == [f"{name}-PD.nii.gz", f"{name}-T1.nii.gz"]
+    record = json.loads((tmp_path / "out" / ".prepared" / f"{name}.json").read_text())
+    assert re.fullmatch(r"T2 left out: \d+ slices of 8 mm", record["notes"][0])
+
+
+def test_wrong_checksum_is_told_before_any_work(ixi_tars: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"IXI-T1\.tar .*--verify false") as caught:
+        prepare_ixi(str(ixi_tars), str(tmp_path / "out"))
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "out").glob("IXI*"))
+
+
+def test_killed_half_way_and_continued(prepared: Path, tmp_path: Path, tree: Callable) -> None:
+    """kill -9 after the first subject; the same command ends with the same bytes as one that was left alone."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "scripts", "prepare", "ixi", "--source", str(prepared.parent / "download")]
+    command += ["--out", str(out), "--verify", "false", "--jobs", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while not list(out.glob(".prepared/IXI*.json")):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = list(out.glob(".prepared/IXI*.json"))
+    assert 1 <= len(finished) < 4
+    times = {path: path.stat().st_mtime_ns for path in finished}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=True)
+    assert re.search(r"Prepared: .*\(4 subjects, [123] of them now", done.stdout)
+    assert {path: path.stat().st_mtime_ns for path in finished} == times
+    here, there = tree(out), tree(prepared)
+    assert here.keys() == there.keys()
+    assert [name for name in here if here[name] != there[name]] == []
