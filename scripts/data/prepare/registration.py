@@ -19,10 +19,10 @@ __all__ = ["Rigid", "library", "register_rigid", "to_image"]
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _LEVELS = (6.0, 3.0, 1.5)  # voxels [mm], from coarse to fine
 _NODS, _TILTS, _TURNS = (-30, -15, 0, 15, 30), (-15, 0, 15), (-20, 0, 20)  # about x, y, z: begins [degrees]
-_BEST = 3  # begins that are followed
+_BEST = 8  # begins that are followed: where little overlaps, the best may lead astray
 _MOST_ANGLE, _MOST_SHIFT = 60.0, 100.0  # degrees, mm: no two scans of one session lie so far apart
 _BINS = 32
-_ALL_ABOVE, _SHARE = 2.0, 0.2  # mm; of finer voxels a share suffices
+_SAMPLES = 500_000  # voxels, evenly spread, that suffice
 _BRIGHTEST = 99.5  # percentile; what is brighter is clipped, or it would leave few bins to tissue
 
 Array = NDArray[np.float32]
@@ -159,7 +159,7 @@ def _begins(sitk: Any, fixed: Any, moving: Any) -> list[Any]:
 def _optimise(sitk: Any, fixed: Any, moving: Any, begin: Any, level: float) -> tuple[Any, float]:
     """Return the best transform near ``begin`` and its negative mutual information; inf where heads do not meet."""
     transform = sitk.Euler3DTransform(begin)
-    method = _method(sitk, transform, level)
+    method = _method(sitk, transform, level, samples=_SAMPLES / fixed.GetNumberOfPixels())
     try:
         method.Execute(fixed, moving)
     except RuntimeError:
@@ -175,17 +175,22 @@ def _measure(sitk: Any, fixed: Any, moving: Any, transform: Any) -> float:
         return float("inf")
 
 
-def _method(sitk: Any, transform: Any, level: float) -> Any:
+def _method(sitk: Any, transform: Any, level: float, samples: float = 1.0) -> Any:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
-    if level < _ALL_ABOVE:
+    if samples < 1:
         method.SetMetricSamplingStrategy(method.REGULAR)
-        method.SetMetricSamplingPercentage(_SHARE, 1)
-    else:
-        method.SetMetricSamplingStrategy(method.NONE)
+        method.SetMetricSamplingPercentage(samples, 1)
+    # the gradient of the voxels themselves: one smoothed over them misses the optimum by millimetres
+    method.SetMetricUseFixedImageGradientFilter(False)
+    method.SetMetricUseMovingImageGradientFilter(False)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=level, minStep=0.005 * level, numberOfIterations=100, relaxationFactor=0.6
+        learningRate=level,
+        minStep=0.005 * level,
+        numberOfIterations=100,
+        relaxationFactor=0.6,
+        gradientMagnitudeTolerance=1e-8,
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
