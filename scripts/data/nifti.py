@@ -73,7 +73,7 @@ def read_volume(path: str | Path, *, nan: Literal["error", "zero"] = "error") ->
     try:
         stored = _read_voxels(path)
     except _UNREADABLE as error:
-        raise InputError(f"{path} is cut off or damaged ({_short(error)}): copy it again") from error
+        raise InputError(f"{path} is cut off or damaged ({_short(error, path)}): copy it again") from error
     turn = nib.io_orientation(header.affine)
     volume = np.array(nib.apply_orientation(stored, turn), dtype=np.float32, order="C")
     affine = header.affine @ nib.orientations.inv_ornt_aff(turn, header.shape)
@@ -113,7 +113,7 @@ def _open(path: Path) -> Any:
     try:
         return nib.load(path)
     except _UNREADABLE as error:
-        raise InputError(f"{path} cannot be read as NIfTI ({_short(error)}): copy or export it again") from error
+        raise InputError(f"{path} cannot be read as NIfTI ({_short(error, path)}): copy or export it again") from error
 
 
 def _read_voxels(path: Path) -> np.ndarray:
@@ -136,6 +136,6 @@ def _read_voxels(path: Path) -> np.ndarray:
     return volume
 
 
-def _short(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+def _short(error: BaseException, path: Path) -> str:
+    lines = str(error).replace(str(path), path.name).strip().splitlines()
     return lines[0][:120] if lines else type(error).__name__

@@ -115,7 +115,7 @@ def make_subject(name: str, *, root: Path, source: Path, sessions: Mapping[str, 
             files += _register(source, choices, reference, part, notes, measures)
     for path in (_sidecar(mask), mask):  # the mask comes last: with it, the subject counts
         files += _copy(source, path, part)
-    finish_subject(root, "arc", name, part, Record(session.inputs(), files, notes, measures))
+    finish_subject(root, "arc", name, part, Record(session.inputs(), files, notes, measures=measures))
 
 
 def _check_mask(source: Path, mask: Path, reference: Path) -> list[str]:
@@ -162,8 +162,8 @@ def _register(
     stem = path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(f"_{modality}")
     file = (reference.parent / f"{stem}_space-T2w_{modality}.nii.gz").as_posix()
     move_volume(path, hidden(part, file), rigid.matrix)
-    measures[f"{modality} to T2w: angle [degrees]"] = round(rigid.angle, 2)
-    measures[f"{modality} to T2w: shift [mm]"] = round(rigid.shift, 2)
+    measures[f"{modality} to T2w, turned [deg]"] = round(rigid.angle, 2)
+    measures[f"{modality} to T2w, moved [mm]"] = round(rigid.shift, 2)
     sidecar = _sidecar(path)
     content = _read_sidecar(sidecar) if sidecar.is_file() else {}
     if not content:

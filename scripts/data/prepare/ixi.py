@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from scripts.data.ixi import DEGENERATE, MODALITIES, SITES
+from scripts.data.ixi import DEGENERATE, MODALITIES, SITES, TISSUE_CLASSES
 from scripts.data.prepare.checksums import verify
 from scripts.data.prepare.datalist import write_datalists
 from scripts.data.prepare.download import fetch, missing_bytes
@@ -122,10 +122,11 @@ def _plan(found: Mapping[str, Subject]) -> tuple[dict[str, Subject], dict[str, s
 def _announce(plan: Mapping[str, Subject], folder: Path, root: Path) -> None:
     images = ", ".join(f"{sum(kind in subject.images for subject in plan.values())} {kind}" for kind in _KINDS)
     sites = ", ".join(f"{sum(name.split('-')[1] == site for name in plan)} {site}" for site in SITES)
-    given = sum(len(subject.maps.get(next(iter(subject.images)), {})) == 3 for subject in plan.values())
-    made = len(plan) - given
     tqdm.write(f"IXI in {folder}: {len(plan)} subjects ({sites}), {images}; into {root}")
-    tqdm.write(f"Tissue maps: {given} subjects have SPM's, those of {made} are made here from the T1")
+    made = sum(
+        "T1" in subject.images and len(subject.maps.get("T1", {})) < len(TISSUE_CLASSES) for subject in plan.values()
+    )
+    tqdm.write(f"Tissue maps: SPM's of {len(plan) - made} subjects are taken, those of {made} are made from the T1")
 
 
 def _download(folder: Path, root: Path, mirror: str | None, sums: Path) -> None:

@@ -72,10 +72,10 @@ class Subject:
     maps: dict[str, dict[int, list[Source]]] = field(default_factory=dict)
 
     def inputs(self) -> dict[str, int]:
-        """Return name -> size [bytes] of each file."""
+        """Return name -> size [bytes] of each file; names do not tell the folder, which may be moved."""
         of_maps = (sources for kinds in self.maps.values() for sources in kinds.values())
         every = [source for sources in (*self.images.values(), *of_maps) for source in sources]
-        return {str(source): source.size for source in sorted(every, key=str)}
+        return {f"{number} {source.name}": source.size for number, source in enumerate(sorted(every, key=str), start=1)}
 
 
 def find_tars(folder: Path) -> dict[str, Path]:

@@ -53,6 +53,7 @@ class _Work:
     images: dict[str, _Image] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    about: list[str] = field(default_factory=list)
     measures: dict[str, float] = field(default_factory=dict)
 
 
@@ -83,7 +84,8 @@ def make_subject(name: str, *, root: Path, plan: Mapping[str, Subject]) -> None:
     for kind, image in work.images.items():
         _write_maps(work, name, kind, image)
     work.files += [image.name for image in work.images.values()]
-    finish_subject(root, "ixi", name, work.part, Record(subject.inputs(), work.files, work.notes, work.measures))
+    record = Record(subject.inputs(), work.files, work.notes, work.about, work.measures)
+    finish_subject(root, "ixi", name, work.part, record)
 
 
 def _take_image(work: _Work, name: str, kind: str, source: Source) -> None:
@@ -119,7 +121,7 @@ def _take_maps(work: _Work, name: str, kind: str, sources: Mapping[int, Source])
         path.unlink()
         maps.append(values.clip(0, 1))
     image.maps = np.stack(maps)
-    work.notes.append(f"{kind}: maps of SPM")
+    work.about.append(f"{kind}: maps of SPM")
 
 
 def _make_maps(work: _Work) -> None:
@@ -134,7 +136,7 @@ def _make_maps(work: _Work) -> None:
                     f"{first.path}: the brain found has {litres:.2f} l: give maps of your own with --labels"
                 )
             first.maps = tissue_maps(first.voxels, first.affine, brain)
-        work.notes.append("T1: maps made by brain extraction and HMRF")
+        work.about.append("T1: maps made by brain extraction and HMRF")
     for kind in ("T2", "PD"):
         image = work.images.get(kind)
         if image is None or image.maps is not None:
@@ -154,9 +156,9 @@ def _carry(work: _Work, kind: str, image: _Image) -> None:
         first.voxels, first.affine, image.voxels, image.affine, name=f"{first.source} to {image.source}"
     )
     image.maps = carry_maps(first.maps, first.affine, rigid, image.affine, image.voxels.shape)
-    work.notes.append(f"{kind}: maps carried from the T1 ({rigid.angle:.1f} degrees, {rigid.shift:.1f} mm)")
-    work.measures[f"T1 to {kind}: angle [degrees]"] = round(rigid.angle, 2)
-    work.measures[f"T1 to {kind}: shift [mm]"] = round(rigid.shift, 2)
+    work.about.append(f"{kind}: maps carried from the T1 ({rigid.angle:.1f} degrees, {rigid.shift:.1f} mm)")
+    work.measures[f"T1 to {kind}, turned [deg]"] = round(rigid.angle, 2)
+    work.measures[f"T1 to {kind}, moved [mm]"] = round(rigid.shift, 2)
 
 
 def _is_same_grid(first: _Image, other: _Image) -> bool:
@@ -174,8 +176,6 @@ def _check_contrasts(work: _Work) -> None:
         for kind, image in work.images.items()
         if kind != "T1" and image.maps is not None
     }
-    for kind, ratio in ratios.items():
-        work.measures[f"{kind}: CSF / white"] = round(ratio, 3)
     if len(ratios) == 2 and ratios["T2"] < ratios["PD"]:
         raise InputError(
             f"{work.images['T2'].source} and {work.images['PD'].source} look swapped (CSF is {ratios['T2']:.2g} and "

@@ -119,7 +119,7 @@ def _make_subject(
         said = f"{scan.session}: " if scan.session else ""
         notes += [f"{said}{note}" for note in done.notes]
         measures[f"{said}failed fits [%]"] = round(100 * done.failed, 3)
-    finish_subject(root, "qmri", name, part, Record(_inputs(subjects[name], source), files, notes, measures))
+    finish_subject(root, "qmri", name, part, Record(_inputs(subjects[name], source), files, notes, measures=measures))
 
 
 def _inputs(scans: Sequence[Scan], source: Path) -> dict[str, int]:

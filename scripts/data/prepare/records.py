@@ -23,6 +23,7 @@ __all__ = [
     "is_finished",
     "part_folder",
     "read_record",
+    "remove_part",
     "remove_subject",
 ]
 
@@ -40,13 +41,15 @@ class Record:
     Attributes:
         inputs: name -> size [bytes] of each source file.
         files: what was written, relative to the folder, in the order in which it appeared.
-        notes: what a user should know about the subject.
+        notes: what a user should look at in the subject.
+        about: how it was made.
         measures: name -> number, for the quality page.
     """
 
     inputs: dict[str, int]
     files: list[str]
     notes: list[str] = field(default_factory=list)
+    about: list[str] = field(default_factory=list)
     measures: dict[str, float] = field(default_factory=dict)
 
 
@@ -89,10 +92,15 @@ def claim_output(out: str | Path, source: str | Path, settings: Mapping[str, Any
 
 def part_folder(root: Path, subject: str) -> Path:
     """Return an empty folder for the files of a subject that is being made; its name begins with a dot."""
+    remove_part(root, subject)
     folder = root / f"{_PART}{subject}"
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return folder
+
+
+def remove_part(root: Path, subject: str) -> None:
+    """Remove what is left of a subject that was not finished."""
+    shutil.rmtree(root / f"{_PART}{subject}", ignore_errors=True)
 
 
 def read_record(root: Path, subject: str) -> Record | None:

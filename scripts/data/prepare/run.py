@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from scripts.data.prepare.records import is_finished, remove_subject
+from scripts.data.prepare.records import is_finished, remove_part, remove_subject
 from scripts.data.prepare.subjects import default_jobs, run_subjects
 from scripts.data.qc import Layout, write_page
 
@@ -72,6 +72,8 @@ def prepare_subjects(
     for subject in missing:
         remove_subject(root, subject)
     failed = run_subjects(missing, work, jobs=jobs, progress=progress, logs=root / ".prepared")
+    for subject in failed:
+        remove_part(root, subject)
     reasons = {**(left_out or {}), **failed}
     page = write_page(root, layout, left_out=reasons)
     n_made = len(missing) - len(failed)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
@@ -16,6 +18,7 @@ from scripts.errors import InputError
 __all__ = ["brain_mask", "carry_maps", "csf_to_white", "tissue_maps"]
 
 _N4_SPACING = 4.0  # mm; a bias field is smooth
+_N4_ITERATIONS = (50, 50, 50)  # of each level; a fourth level's finer field takes contrast of tissue along
 _BETA = 0.1  # smoothness of the Markov random field
 _TOLERANCE, _ITERATIONS = 1e-5, 25
 _BRIGHTEST = 99.5  # percentile of the brain's intensities; vessels are brighter
@@ -41,12 +44,7 @@ def brain_mask(image: Array, affine: Matrix) -> Mask:
         InputError: if deepbet is not installed, or finds no brain.
     """
     try:
-        import nibabel as nib
-        from deepbet import BrainExtraction
-    except ImportError as error:
-        raise InputError("finding the brain needs deepbet: pip install -e '.[prepare]'") from error
-    try:
-        _, mask, _ = BrainExtraction(no_gpu=True).run(nib.Nifti1Image(image, affine))
+        _, mask, _ = _deepbet().run(nib.Nifti1Image(image, affine))
     except (AssertionError, RuntimeError, ValueError, IndexError) as error:
         raise InputError("no brain was found: check that the image shows a head, T1-weighted") from error
     found: Mask = np.asarray(mask.dataobj) > 0.5
@@ -123,12 +121,22 @@ def csf_to_white(image: Array, maps: Array) -> float:
     return float(np.median(fluid)) / float(np.median(white))
 
 
+@functools.cache
+def _deepbet() -> Any:
+    try:
+        from deepbet import BrainExtraction
+    except ImportError as error:
+        raise InputError("finding the brain needs deepbet: pip install -e '.[prepare]'") from error
+    return BrainExtraction(no_gpu=True)  # on the CPU alone the same image gives the same brain everywhere
+
+
 def _without_bias(image: Array, affine: Matrix, mask: Mask) -> Array:
     """Return the image divided by its bias field inside the mask."""
     sitk = library()
     whole, brain = to_image(sitk, image, affine), to_image(sitk, mask.astype(np.float32), affine)
     factors = [max(1, round(_N4_SPACING / side)) for side in voxel_sizes(affine)]
     correct = sitk.N4BiasFieldCorrectionImageFilter()
+    correct.SetMaximumNumberOfIterations(_N4_ITERATIONS)
     correct.Execute(sitk.Shrink(whole, factors), sitk.Cast(sitk.Shrink(brain, factors), sitk.sitkUInt8))
     field = sitk.GetArrayFromImage(correct.GetLogBiasFieldAsImage(whole)).transpose(2, 1, 0)
     flat: Array = image / np.exp(field, dtype=np.float32)

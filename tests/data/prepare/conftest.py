@@ -39,11 +39,13 @@ def ixi_tars(ixi_cohort: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def ixi_files(ixi_cohort: Path, tmp_path: Path) -> Path:
     """The images of the cohort, unpacked into a folder a kind."""
-    for kind in ("T1", "T2", "PD"):
-        (tmp_path / "raw" / kind).mkdir(parents=True)
-        for path in sorted(ixi_cohort.glob(f"IXI*-{kind}.nii.gz")):
-            shutil.copy(path, tmp_path / "raw" / kind)
-    return tmp_path / "raw"
+    return unpack(ixi_cohort, tmp_path / "raw")
+
+
+@pytest.fixture
+def ixi_labelled(ixi_cohort: Path, tmp_path: Path) -> Path:
+    """The same with maps of SPM for each T1."""
+    return unpack(ixi_cohort, tmp_path / "raw", maps=True)
 
 
 @pytest.fixture
@@ -52,12 +54,22 @@ def arc_raw(arc_cohort: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(arc_cohort, tmp_path / "ds004884"))
 
 
-def write_tars(cohort: Path, folder: Path) -> Path:
+def unpack(cohort: Path, folder: Path, *, maps: bool = False) -> Path:
+    for kind in ("T1", "T2", "PD"):
+        (folder / kind).mkdir(parents=True)
+        prefix = "*" if maps and kind == "T1" else ""
+        for path in sorted(cohort.glob(f"{prefix}IXI*-{kind}.nii.gz")):
+            shutil.copy(path, folder / kind)
+    return folder
+
+
+def write_tars(cohort: Path, folder: Path, *, but: str = "-") -> Path:
     folder.mkdir()
     for kind in ("T1", "T2", "PD"):
         with tarfile.open(folder / f"IXI-{kind}.tar", "w") as tar:
             for path in sorted(cohort.glob(f"IXI*-{kind}.nii.gz")):
-                tar.add(path, path.name)
+                if not path.name.startswith(but):
+                    tar.add(path, path.name)
     return folder
 
 

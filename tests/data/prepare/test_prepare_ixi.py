@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from scripts.data.nifti import read_volume
 from scripts.data.prepare.ixi import prepare_ixi
 from scripts.errors import InputError
 from scripts.workflow.downstream_data import downstream_data
+from tests.data.prepare.conftest import unpack, write_tars
 
 KINDS = ("T1", "T2", "PD")
 PARTS = ("training", "validation", "test")
@@ -29,14 +29,22 @@ PARTS = ("training", "validation", "test")
 @pytest.fixture(scope="module")
 def prepared(ixi_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cohort's images packed as the download is, prepared without any maps."""
-    from tests.data.prepare.conftest import write_tars
-
     folder = tmp_path_factory.mktemp("prepared")
-    summary = prepare_ixi(
-        str(write_tars(ixi_cohort, folder / "download")), str(folder / "out"), verify_sums=False, jobs=1
-    )
+    source = write_tars(ixi_cohort, folder / "download", but="IXI005")
+    summary = prepare_ixi(str(source), str(folder / "out"), verify_sums=False, jobs=1)
     assert summary.failed == {}
-    assert (summary.subjects, summary.made) == (4, 4)
+    assert (summary.subjects, summary.made) == (3, 3)
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def labelled(ixi_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three of the cohort's subjects, unpacked, with maps of the T1, prepared."""
+    folder = tmp_path_factory.mktemp("labelled")
+    raw = unpack(ixi_cohort, folder / "raw", maps=True)
+    for path in raw.glob("*/*-IOP-*"):
+        path.unlink()
+    assert prepare_ixi(str(raw), str(folder / "out"), jobs=1).failed == {}
     return folder / "out"
 
 
@@ -50,14 +58,14 @@ def dice(first: np.ndarray, other: np.ndarray) -> float:
 
 def test_images_stay_as_they_are(prepared: Path, ixi_cohort: Path) -> None:
     paths = sorted(prepared.glob("IXI*.nii.gz"))
-    assert len(paths) == 12
+    assert len(paths) == 9
     for path in paths:
         assert path.read_bytes() == (ixi_cohort / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_maps_made_here_are_like_those_the_images_were_made_of(prepared: Path, ixi_cohort: Path, kind: str) -> None:
-    for subject in ixi_subjects(ixi_cohort):
+    for subject in ixi_subjects(prepared):
         made, truth = shares(prepared, f"{subject}-{kind}"), shares(ixi_cohort, f"{subject}-{kind}")
         assert made.shape == truth.shape
         assert made.sum(axis=0).max() <= 1 + 1e-6
@@ -79,66 +87,58 @@ def test_what_the_bundles_read(prepared: Path, tmp_path: Path) -> None:
             listed = load_decathlon_datalist(prepared / f"datalist-{modality}.json", True, part)
             assert [(e["image"], e["label"]) for e in listed] == [(e["image"], e["label"]) for e in data[part]]
         assert datalist["licence"] == "CC BY-SA 3.0"
-        assert sum(datalist[f"num{part.capitalize()}"] for part in PARTS) == 4
+        assert sum(datalist[f"num{part.capitalize()}"] for part in PARTS) == 3
     assert data["cohort"] == "real"
 
 
 def test_a_second_run_has_nothing_to_do(prepared: Path, tree: Callable, capsys: pytest.CaptureFixture) -> None:
     before = tree(prepared)
     summary = prepare_ixi(str(prepared.parent / "download"), str(prepared), verify_sums=False)
-    assert (summary.subjects, summary.made) == (4, 0)
+    assert (summary.subjects, summary.made) == (3, 0)
     assert tree(prepared) == before
-    assert "4 subjects, 0 of them now" in capsys.readouterr().out
+    assert "3 subjects, 0 of them now" in capsys.readouterr().out
 
 
-def test_unpacked_files_and_two_processes_make_the_same(
-    prepared: Path, ixi_files: Path, tmp_path: Path, tree: Callable
-) -> None:
-    prepare_ixi(str(ixi_files), str(tmp_path / "out"), jobs=2)
-    here, there = tree(tmp_path / "out"), tree(prepared)
-    here, there = ({k: v for k, v in one.items() if not k.startswith(".prepared")} for one in (here, there))
+def test_two_processes_make_the_same(labelled: Path, tmp_path: Path, tree: Callable) -> None:
+    prepare_ixi(str(labelled.parent / "raw"), str(tmp_path / "out"), jobs=2)
+    here, there = tree(tmp_path / "out"), tree(labelled)
     assert here.keys() == there.keys()
     assert [name for name in here if here[name] != there[name]] == []
 
 
-def test_maps_of_spm_are_taken(ixi_cohort: Path, tmp_path: Path) -> None:
-    """Where T1 alone has maps, those of T2 and PD are carried from them."""
-    raw = tmp_path / "raw"
-    raw.mkdir()
-    for path in ixi_cohort.glob("*IXI*.nii.gz"):
-        if not re.match(r"c\dIXI.*-(T2|PD)", path.name) or "HH" in path.name:
-            shutil.copy(path, raw)
-    summary = prepare_ixi(str(raw), str(tmp_path / "out"), jobs=1)
-    assert summary.failed == {}
+def test_maps_of_spm_are_taken(labelled: Path, ixi_cohort: Path) -> None:
+    """Those of T2 and PD, which have none, are carried from them."""
     for path in ixi_cohort.glob("c?IXI*.nii.gz"):
-        stored = nib.load(tmp_path / "out" / path.name)
-        truth = nib.load(path)
-        given = (raw / path.name).is_file()
-        if given:
-            np.testing.assert_allclose(stored.get_fdata(), truth.get_fdata(), atol=1e-6)
+        if "IOP" in path.name:
+            continue
+        stored, truth = nib.load(labelled / path.name).get_fdata(), nib.load(path).get_fdata()
+        if "-T1" in path.name:
+            np.testing.assert_allclose(stored, truth, atol=1e-6)
         elif path.name[1] == "2":
-            assert dice(stored.get_fdata() > 0.5, truth.get_fdata() > 0.5) > 0.75, path.name
+            assert dice(stored > 0.5, truth > 0.5) > 0.8, path.name
+    record = json.loads(next((labelled / ".prepared").glob("IXI*HH*")).read_text())
+    assert record["about"][0] == "T1: maps of SPM"
+    assert re.fullmatch(r"T2: maps carried from the T1 \(.* degrees, .* mm\)", record["about"][1])
 
 
-def test_what_comes_later_is_added(ixi_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    later = sorted(ixi_files.glob("T?/*-T2.nii.gz"))
+def test_what_comes_later_is_added(ixi_labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    later = sorted(ixi_labelled.glob("T2/*"))
     kept = tmp_path / "later"
     kept.mkdir()
     for path in later:
         path.rename(kept / path.name)
-    gone = sorted(ixi_files.glob("T1/*Guys*"))[1]
-    gone.rename(kept / gone.name)
-    (pd_gone,) = ixi_files.glob(f"PD/{gone.name[:-9]}*")
-    pd_gone.rename(kept / pd_gone.name)
+    *_, gone = ixi_subjects(ixi_labelled)
+    for path in sorted(ixi_labelled.glob(f"*/*{gone}*")):
+        path.rename(kept / path.name)
     out = tmp_path / "out"
-    first = prepare_ixi(str(ixi_files), str(out), jobs=1)
+    first = prepare_ixi(str(ixi_labelled), str(out), jobs=1)
     assert (first.subjects, first.failed) == (3, {})
     assert len(find_ixi(out, "PDw")) == 3
-    (ixi_files / "T2").mkdir(exist_ok=True)
+    (ixi_labelled / "T2").mkdir(exist_ok=True)
     for path in kept.iterdir():
-        path.rename(ixi_files / "T2" / path.name)
+        path.rename(ixi_labelled / "T2" / path.name)
     capsys.readouterr()
-    second = prepare_ixi(str(ixi_files), str(out), jobs=1)
+    second = prepare_ixi(str(ixi_labelled), str(out), jobs=1)
     assert (second.subjects, second.made) == (4, 4)  # all have a T2 now
     assert len(find_ixi(out, "T2w")) == 4
     assert "is made anew, as the subjects are others than last time" in capsys.readouterr().out
@@ -164,7 +164,8 @@ def swap(path: Path) -> None:
 
 def double(path: Path) -> None:
     (path.parents[1] / "again").mkdir()
-    nib.save(nib.load(path), path.parents[1] / "again" / path.name)
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + 1, image.affine), path.parents[1] / "again" / path.name)
 
 
 def wrong_maps(path: Path) -> None:
@@ -196,10 +197,14 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_is_one_line_about_one_subject(ixi_files: Path, tmp_path: Path, damage: str) -> None:
+def test_damage_is_one_line_about_one_subject(ixi_labelled: Path, tmp_path: Path, damage: str) -> None:
     change, kind, line = DAMAGE[damage]
+    ixi_files = ixi_labelled
     for path in ixi_files.rglob("*.nii.gz"):  # two subjects suffice
         if "Guys" not in path.name:
+            path.unlink()
+    for path in ixi_files.glob("*/*IXI005*"):  # a T1 suffices
+        if "-T1" not in path.name:
             path.unlink()
     bad, good = ixi_subjects(ixi_files)
     change(ixi_files / kind / f"{bad}-{kind}.nii.gz")
@@ -213,18 +218,18 @@ def test_damage_is_one_line_about_one_subject(ixi_files: Path, tmp_path: Path, d
     assert not list((tmp_path / "out").glob(f"*{bad}*"))
 
 
-def test_thick_slices_are_left_out(ixi_files: Path, tmp_path: Path) -> None:
-    for path in ixi_files.rglob("*.nii.gz"):
+def test_thick_slices_are_left_out(ixi_labelled: Path, tmp_path: Path) -> None:
+    for path in ixi_labelled.rglob("*.nii.gz"):
         if "HH" not in path.name:
             path.unlink()
         elif "-T2" in path.name:
             nib.save(nib.load(path).slicer[:, :, ::2], path)
-    (name,) = ixi_subjects(ixi_files)
-    summary = prepare_ixi(str(ixi_files), str(tmp_path / "out"), jobs=1)
+    (name,) = ixi_subjects(ixi_labelled)
+    summary = prepare_ixi(str(ixi_labelled), str(tmp_path / "out"), jobs=1)
     assert summary.failed == {}
     assert sorted(path.name for path in (tmp_path / "out").glob("IXI*")) == [f"{name}-PD.nii.gz", f"{name}-T1.nii.gz"]
     record = json.loads((tmp_path / "out" / ".prepared" / f"{name}.json").read_text())
-    assert re.fullmatch(r"T2 left out: \d+ slices of 8 mm", record["notes"][0])
+    assert re.fullmatch(r"T2 left out: \d+ slices of 8 mm", record["notes"][0]), record["notes"]
 
 
 def test_wrong_checksum_is_told_before_any_work(ixi_tars: Path, tmp_path: Path) -> None:
@@ -234,11 +239,11 @@ def test_wrong_checksum_is_told_before_any_work(ixi_tars: Path, tmp_path: Path) 
     assert not list((tmp_path / "out").glob("IXI*"))
 
 
-def test_killed_half_way_and_continued(prepared: Path, tmp_path: Path, tree: Callable) -> None:
+def test_killed_half_way_and_continued(labelled: Path, tmp_path: Path, tree: Callable) -> None:
     """kill -9 after the first subject; the same command ends with the same bytes as one that was left alone."""
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "scripts", "prepare", "ixi", "--source", str(prepared.parent / "download")]
-    command += ["--out", str(out), "--verify", "false", "--jobs", "2"]
+    command = [sys.executable, "-m", "scripts", "prepare", "ixi", "--source", str(labelled.parent / "raw")]
+    command += ["--out", str(out), "--jobs", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 120
@@ -249,11 +254,11 @@ def test_killed_half_way_and_continued(prepared: Path, tmp_path: Path, tree: Cal
     process.send_signal(signal.SIGKILL)
     process.wait()
     finished = list(out.glob(".prepared/IXI*.json"))
-    assert 1 <= len(finished) < 4
+    assert 1 <= len(finished) < 3
     times = {path: path.stat().st_mtime_ns for path in finished}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=True)
-    assert re.search(r"Prepared: .*\(4 subjects, [123] of them now", done.stdout)
+    assert re.search(r"Prepared: .*\(3 subjects, [12] of them now", done.stdout)
     assert {path: path.stat().st_mtime_ns for path in finished} == times
-    here, there = tree(out), tree(prepared)
+    here, there = tree(out), tree(labelled)
     assert here.keys() == there.keys()
     assert [name for name in here if here[name] != there[name]] == []
