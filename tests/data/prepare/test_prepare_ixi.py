@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -262,3 +263,54 @@ def test_killed_half_way_and_continued(labelled: Path, tmp_path: Path, tree: Cal
     here, there = tree(out), tree(labelled)
     assert here.keys() == there.keys()
     assert [name for name in here if here[name] != there[name]] == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this user may not mount a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_fills_up(labelled: Path, small_disk: Path, tree: Callable) -> None:
+    """Others write to the same disk: one line, what is finished stays, and once there is room it goes on."""
+    out, filler = small_disk / "out", small_disk / "filler"
+    command = [sys.executable, "-m", "scripts", "prepare", "ixi", "--source", str(labelled.parent / "raw")]
+    command += ["--out", str(out), "--jobs", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        end = time.monotonic() + 120
+        while not list(out.glob(".prepared/IXI*.json")):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
+            while stream.write(bytes(4096)):
+                pass
+        _, told = process.communicate(timeout=120)
+    assert process.returncode == 1
+    last = told.strip().splitlines()[-1]
+    assert re.search(r"^error: no space left for .* while working on IXI\S+: free some and type the same command", last)
+    finished = [path.stem for path in out.glob(".prepared/IXI*.json")]
+    assert 1 <= len(finished) < 3
+    filler.unlink()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=True)
+    assert f"{len(finished)} are finished" in done.stdout
+    here, there = tree(out), tree(labelled)
+    assert here.keys() == there.keys()
+    assert [name for name in here if here[name] != there[name]] == []
+
+
+def test_too_little_space_is_told_before_any_work(labelled: Path, small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(bytes(7_000_000))
+    with pytest.raises(InputError, match=r"out needs about .* for the images and their tissue maps, .* are free: free"):
+        prepare_ixi(str(labelled.parent / "raw"), str(small_disk / "out"))
