@@ -87,6 +87,7 @@ def prepare_qmri(
         spacing=spacing,
     )
     describe_source(root, folder, _VERSION)
+    write_participants(root, folder, subjects)  # the quality page tells the groups; who failed is taken out at the end
     summary = prepare_subjects(root, "qmri", tasks, work, jobs=jobs)
     _finish(root, folder, subjects, tasks, missing)
     command = "python -m monai.bundle run --config_file bundles/pretrain_seqinv/configs/train.json"
@@ -111,15 +112,18 @@ def _make_subject(
             raise InputError(scan.problem)
     part = part_folder(root, name)
     files: list[str] = []
+    about: list[str] = []
     notes: list[str] = []
     measures: dict[str, float] = {}
     for scan in subjects[name]:
         done = prepare_scan(scan, source, settings, make_mask=make_mask, spacing=spacing)
         files += write_scan(part, scan, done)
         said = f"{scan.session}: " if scan.session else ""
+        about += [f"{said}{line}" for line in done.about]
         notes += [f"{said}{note}" for note in done.notes]
         measures[f"{said}failed fits [%]"] = round(100 * done.failed, 3)
-    finish_subject(root, "qmri", name, part, Record(_inputs(subjects[name], source), files, notes, measures=measures))
+    record = Record(_inputs(subjects[name], source), files, notes, about, measures)
+    finish_subject(root, "qmri", name, part, record)
 
 
 def _inputs(scans: Sequence[Scan], source: Path) -> dict[str, int]:
@@ -154,7 +158,7 @@ def _finish(
     write_participants(root, source, finished)
     for name in made:
         record = read_record(root, name)
-        for note in record.notes if record else ():
+        for note in [*record.about, *record.notes] if record else ():
             tqdm.write(f"{name}: {note}")
 
 

@@ -43,7 +43,8 @@ class PreparedScan:
         brain: (I, J, K).
         affine: (4, 4) voxel to world [mm], RAS+.
         told: map, or ``brain``, -> what its sidecar says about where it comes from.
-        notes: the units in one line, then what a user should know.
+        about: the units and how the brain was found, in one line each.
+        notes: what a user should look at.
         failed: share of the brain where some fit had failed.
     """
 
@@ -51,6 +52,7 @@ class PreparedScan:
     brain: NDArray[np.bool_]
     affine: NDArray[np.float64]
     told: dict[str, dict[str, Any]] = field(default_factory=dict)
+    about: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failed: float = 0.0
 
@@ -91,8 +93,8 @@ def prepare_scan(
     line = ", ".join(readings[name].text for name in scan.maps)
     mute = [LABELS[name] for name, one in scan.maps.items() if settings[name] == "auto" and not read_sidecar(one.path)]
     if mute:
-        done.notes.insert(0, f"no sidecar tells the units of {', '.join(mute)}: they are told by the values")
-    done.notes.insert(0, f"{line}; brain of {size:.2f} l, {how}")
+        done.about.append(f"no sidecar tells the units of {', '.join(mute)}: they are told by the values")
+    done.about.insert(0, f"{line}; brain of {size:.2f} l, {how}")
     if not _BRAIN[0] <= size <= _BRAIN[1]:
         done.notes.append(f"a brain of {size:.2f} l: is the mask right? --mask 'PATTERN' gives another")
     return done
