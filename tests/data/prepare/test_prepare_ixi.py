@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from monai.data import load_decathlon_datalist
 
+from scripts.__main__ import main
 from scripts.data.ixi import find_ixi, ixi_subjects, split_ixi
 from scripts.data.nifti import read_volume
 from scripts.data.prepare.ixi import prepare_ixi
@@ -314,3 +315,36 @@ def test_too_little_space_is_told_before_any_work(labelled: Path, small_disk: Pa
     (small_disk / "filler").write_bytes(bytes(7_000_000))
     with pytest.raises(InputError, match=r"out needs about .* for the images and their tissue maps, .* are free: free"):
         prepare_ixi(str(labelled.parent / "raw"), str(small_disk / "out"))
+
+
+def test_the_exit_status_tells_that_some_failed(
+    ixi_labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for path in ixi_labelled.rglob("*.nii.gz"):
+        if "Guys" not in path.name or "-T1" not in path.name:
+            path.unlink()
+    bad = ixi_labelled / "T1" / "IXI005-Guys-0710-T1.nii.gz"
+    truncate(bad)
+    command = [
+        "scripts",
+        "prepare",
+        "ixi",
+        "--source",
+        str(ixi_labelled),
+        "--out",
+        str(tmp_path / "out"),
+        "--jobs",
+        "1",
+    ]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 3
+    told = capsys.readouterr().out
+    assert f"Failed: IXI005-Guys-0710: {bad} is cut off or damaged" in told
+    assert "Mend the files named above and type the same command again: only these subjects are made." in told
+    assert "Next: python -m monai.bundle run --config_file bundles/ixi_seg/configs/train.json" in told
+    bad.unlink()
+    for path in ixi_labelled.glob("T1/*IXI005*"):
+        path.unlink()
+    main()  # all well: returns
