@@ -31,8 +31,8 @@ _ABOUT: dict[str, dict[str, Any]] = {
 
 
 _PATTERNS = {
-    "ixi": {modality: f"IXI*-{kind}.nii.gz" for modality, kind in ixi.MODALITIES.items()},
-    "arc": {modality: f"sub-*/ses-*/anat/*_{modality}.nii.gz" for modality in arc.MODALITIES},
+    "ixi": {modality: f"IXI*-{kind}.nii*" for modality, kind in ixi.MODALITIES.items()},
+    "arc": {modality: f"sub-*/ses-*/anat/*_{modality}.nii*" for modality in arc.MODALITIES},
 }
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.data.grid import voxel_sizes
+from scripts.data.ixi import TISSUE_CLASSES
 from scripts.data.nifti import NiftiHeader, check_same_grid, read_header, read_volume
 from scripts.data.prepare.ixi_sources import Source, Subject, only_one
 from scripts.data.prepare.records import Record, finish_subject, hidden, part_folder
@@ -29,7 +30,8 @@ __all__ = ["make_subject"]
 _THICKEST = 4.5  # mm; slices of IXI are 1.2 mm
 _BRAIN = (0.6, 2.3)  # litres
 _TOLERANCE = 0.02  # SPM rounds
-_NUMBERS = (1, 2, 3)
+_SURE = 0.5  # share that some voxel of each tissue has
+_NUMBERS = tuple(TISSUE_CLASSES)
 
 Array = NDArray[np.float32]
 
@@ -118,6 +120,8 @@ def _take_maps(work: _Work, name: str, kind: str, sources: Mapping[int, Source])
             if values.min() < -_TOLERANCE or values.max() > 1 + _TOLERANCE:
                 reach = f"{values.min():.3g} to {values.max():.3g}"
                 raise InputError(f"{path} holds values from {reach}: give SPM's probabilities, from 0 to 1")
+            if values.max() < _SURE:
+                raise InputError(f"{path} marks no {TISSUE_CLASSES[number]}: segment the image anew")
         path.unlink()
         maps.append(values.clip(0, 1))
     image.maps = np.stack(maps)
@@ -171,11 +175,12 @@ def _is_same_grid(first: _Image, other: _Image) -> bool:
 
 def _check_contrasts(work: _Work) -> None:
     """Tell T2 and PD that were swapped by how bright fluid is."""
-    ratios = {
-        kind: csf_to_white(image.voxels, image.maps)
-        for kind, image in work.images.items()
-        if kind != "T1" and image.maps is not None
-    }
+    ratios = {}
+    for kind in ("T2", "PD"):
+        image = work.images.get(kind)
+        if image is not None and image.maps is not None:
+            with _told_of({image.path: image.source}):
+                ratios[kind] = csf_to_white(image.voxels, image.maps)
     if len(ratios) == 2 and ratios["T2"] < ratios["PD"]:
         raise InputError(
             f"{work.images['T2'].source} and {work.images['PD'].source} look swapped (CSF is {ratios['T2']:.2g} and "
@@ -193,11 +198,13 @@ def _write_maps(work: _Work, name: str, kind: str, image: _Image) -> None:
 
 @contextmanager
 def _told_of(paths: Mapping[Path, Source]) -> Iterator[None]:
-    """Let errors name the user's files instead of our copies of them."""
+    """Let errors name the user's files, not our copies of them; where none is named, the first."""
     try:
         yield
     except InputError as error:
         message = str(error)
         for path, source in paths.items():
             message = message.replace(str(path), str(source)).replace(path.name, source.name)
+        if not any(source.name in message for source in paths.values()):
+            message = f"{next(iter(paths.values()))}: {message}"
         raise InputError(message) from error

@@ -115,7 +115,7 @@ def csf_to_white(image: Array, maps: Array) -> float:
     Raises:
         InputError: if there is no such voxel, or white matter has no signal.
     """
-    fluid, white = (image[maps[i] >= min(_PURE, float(maps[i].max()))] for i in (2, 1))
+    fluid, white = (image[(maps[i] > 0) & (maps[i] >= min(_PURE, float(maps[i].max())))] for i in (2, 1))
     if not fluid.size or not white.size or float(np.median(white)) <= 0:
         raise InputError("the tissue maps show no fluid or no white matter in the image: check their registration")
     return float(np.median(fluid)) / float(np.median(white))

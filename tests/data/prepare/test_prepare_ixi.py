@@ -187,7 +187,23 @@ def no_probabilities(path: Path) -> None:
         nib.save(nib.Nifti1Image(volume, image.affine), path.with_name(f"c{number}{path.name}"))
 
 
+def no_head(path: Path) -> None:
+    for number in (1, 2, 3):
+        path.with_name(f"c{number}{path.name}").unlink()
+    image = nib.load(path)
+    noise = np.random.default_rng(0).integers(1, 100, image.shape).astype(np.int16)
+    nib.save(nib.Nifti1Image(noise, image.affine), path)
+
+
+def empty_maps(path: Path) -> None:
+    for number in (1, 2, 3):
+        maps = path.with_name(f"c{number}{path.name}")
+        nib.save(nib.Nifti1Image(np.zeros(nib.load(maps).shape, np.float32), nib.load(maps).affine), maps)
+
+
 DAMAGE = {
+    "no head": (no_head, "T1", r"raw/T1/IXI\S+-T1\.nii\.gz: "),
+    "empty maps": (empty_maps, "T1", r"raw/T1/c1IXI\S+ marks no grey matter: segment the image anew"),
     "truncated T1": (truncate, "T1", r"raw/T1/IXI\S+-T1\.nii\.gz is cut off or damaged \(.*\): copy it again"),
     "damaged T2": (flip_bit, "T2", r"raw/T2/IXI\S+-T2\.nii\.gz is cut off or damaged \(.*\): copy it again"),
     "no image": (lambda path: path.write_bytes(b"<html>404</html>"), "PD", r"raw/PD/\S+ cannot be read as NIfTI"),
