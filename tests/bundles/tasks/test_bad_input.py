@@ -155,7 +155,8 @@ def test_splits_do_not_mix(
     configs = task_configs(trained_task["bundle"])
     settings = {**trained_task["settings"], "split_fractions": [0.4, 0.2]}
     line = refusal(["train.json"], settings, folder=configs)
-    assert str(trained_task["folder"] / "data" / "split.json") in line
+    split = "split-T2w.json" if trained_task["bundle"] == "arc_lesion" else "split.json"
+    assert str(trained_task["folder"] / "data" / split) in line
     elsewhere = {**settings, "work_dir": str(tmp_path / "data")}
     line = refusal(["train.json", "evaluate.json"], elsewhere, folder=configs)
     assert "another split" in line

@@ -94,7 +94,9 @@ def test_the_table_has_every_test_subject_class_and_metric(trained_task: dict[st
     bundle, folder = trained_task["bundle"], trained_task["folder"]
     table = pd.read_csv(folder / "eval" / "metrics.csv")
     assert list(table.columns) == ["subject", "site", "modality", "class", "metric", "value"]
-    split = json.loads((folder / "data" / "split.json").read_text())
+    (modality,) = set(table["modality"])
+    split_name = f"split-{modality}.json" if bundle == "arc_lesion" else "split.json"
+    split = json.loads((folder / "data" / split_name).read_text())
     assert set(table["subject"]) == set(split["test"])
     assert set(table["metric"]) == METRICS[bundle]
     classes = {"ixi_seg": 3, "arc_lesion": 1, "ixi_denoise": 1}[bundle]
