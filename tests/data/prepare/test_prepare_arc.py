@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -254,3 +256,31 @@ def test_bad_folders_are_told_before_any_work(arc_raw: Path, tmp_path: Path) -> 
         prepare_arc(str(arc_raw), str(tmp_path / "other"))
     with pytest.raises(InputError, match=r"jobs is 0"):
         prepare_arc(str(arc_raw), str(out), jobs=0)
+
+
+def test_the_first_step_of_a_training(prepared: Path, tmp_path: Path) -> None:
+    """What was prepared is what the bundle trains on: a tiny network takes one step on the registered T1w."""
+    options = {
+        "config_file": "bundles/arc_lesion/configs/train.json",
+        "dataset_dir": prepared,
+        "modality": "T1w",
+        "encoder": "none",
+        "features": "[4,4,8,8,8,4]",
+        "patch_size": 32,
+        "spacing": 4,
+        "epoch_length": 1,
+        "max_epochs": 1,
+        "work_dir": tmp_path / "data",
+        "ckpt_dir": tmp_path / "models",
+        "output_dir": tmp_path / "eval",
+        "tracking_uri": f"sqlite:///{tmp_path / 'runs.db'}",
+    }
+    command = [sys.executable, "-m", "monai.bundle", "run", *(f"--{name}={value}" for name, value in options.items())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    # 4 of the 5 subjects have a T1w
+    assert "2 of 2 training subjects (label fraction 1), 1 validation, 1 test" in done.stderr + done.stdout
+    assert (tmp_path / "models" / "model.pt").is_file()
+    assert json.loads((tmp_path / "data" / "split-T1w.json").read_text()) == json.loads(
+        (prepared / "split-T1w.json").read_text()
+    )
