@@ -17,7 +17,7 @@ from scripts.errors import InputError
 
 __all__ = ["brain_mask", "carry_maps", "csf_to_white", "tissue_maps"]
 
-_N4_SPACING = 4.0  # mm; a bias field is smooth
+_N4_SPACING = 6.0  # mm; a bias field is smooth, finer voxels give the same classes
 _N4_ITERATIONS = (50, 50, 50)  # of each level; a fourth level's finer field takes contrast of tissue along
 _BETA = 0.1  # smoothness of the Markov random field
 _TOLERANCE, _ITERATIONS = 1e-5, 25
@@ -43,8 +43,9 @@ def brain_mask(image: Array, affine: Matrix) -> Mask:
     Raises:
         InputError: if deepbet is not installed, or finds no brain.
     """
+    extraction = _deepbet()  # outside of the try: that it is missing is no ValueError about the image
     try:
-        _, mask, _ = _deepbet().run(nib.Nifti1Image(image, affine))
+        _, mask, _ = extraction.run(nib.Nifti1Image(image, affine))
     except (AssertionError, RuntimeError, ValueError, IndexError) as error:
         raise InputError("no brain was found: check that the image shows a head, T1-weighted") from error
     found: Mask = np.asarray(mask.dataobj) > 0.5
