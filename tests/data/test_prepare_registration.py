@@ -79,7 +79,7 @@ def oblique_slices(image: Image) -> Image:
 def test_a_known_move_is_undone(head: dict[str, Image], kind: str, move: str) -> None:
     """The images lie in one world; one is moved by 20 degrees or 30 mm and more, and comes back.
 
-    Found 0.3 to 1.5 mm and up to 0.5 degrees at voxels of 4 mm (0.1 to 0.4 mm at 1 mm).
+    Found 0.2 to 1.1 mm and up to 0.4 degrees at voxels of 4 mm (0.1 to 0.4 mm at 1 mm).
     """
     cut = {"upper": upper_half, "oblique": oblique_slices}.get(kind.split()[0], lambda image: image)
     volume, affine = cut(head[kind.split()[-1]])
