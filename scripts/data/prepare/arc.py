@@ -13,10 +13,10 @@ from tqdm import tqdm
 from scripts.data.arc import MODALITIES
 from scripts.data.cohort.layout import write_json, write_text
 from scripts.data.prepare.arc_subject import find_sessions, make_subject
-from scripts.data.prepare.datalist import write_datalists
+from scripts.data.prepare.datalist import tell_datalists, write_datalists
 from scripts.data.prepare.openneuro import fetch_arc
 from scripts.data.prepare.records import claim_output, is_finished
-from scripts.data.prepare.run import Summary, prepare_subjects, tell
+from scripts.data.prepare.run import Summary, prepare_subjects, tell, training
 from scripts.data.prepare.space import require_space
 from scripts.data.prepare.subjects import default_jobs
 from scripts.switches import is_on
@@ -58,8 +58,8 @@ def prepare_arc(source: str, out: str, *, download: bool | str = False, jobs: in
     tasks = {name: session.inputs() for name, session in sessions.items()}
     missing = [name for name, inputs in tasks.items() if not is_finished(root, name, inputs)]
     require_space(root, sum(sum(tasks[name].values()) + _PICTURES for name in missing), "the images and masks")
-    counts = ", ".join(f"{sum(bool(s.images.get(m)) for s in sessions.values())} {m}" for m in MODALITIES)
-    tqdm.write(f"ARC in {folder}: {len(sessions)} subjects with a lesion mask ({counts}); into {root}")
+    images = ", ".join(f"{sum(bool(s.images.get(m)) for s in sessions.values())} {m}" for m in MODALITIES)
+    tqdm.write(f"ARC in {folder}: {len(sessions)} subjects with a lesion mask ({images}); into {root}")
     unfetched = {f"{name} {kind}": why for name, session in sessions.items() for kind, why in session.unfetched.items()}
     summary = prepare_subjects(
         root,
@@ -70,13 +70,9 @@ def prepare_arc(source: str, out: str, *, download: bool | str = False, jobs: in
         jobs=jobs,
     )
     _describe(root, folder)
-    split = write_datalists(root, "arc")
-    for modality, parts in split.items():
-        told = ", ".join(f"{count} {part}" for part, count in parts.items())
-        as_published = ", as in the paper" if tuple(parts.values()) == EXPECTED_COUNTS[modality] else ""
-        tqdm.write(f"Split: {modality}: {told}{as_published}  ({root / f'datalist-{modality}.json'})")
-    run = f"python -m monai.bundle run --config_file bundles/arc_lesion/configs/train.json --dataset_dir {root}"
-    tell(summary, started, [run] if split else [])
+    counts = write_datalists(root, "arc")
+    tell_datalists(root, counts, EXPECTED_COUNTS)
+    tell(summary, started, [training("arc_lesion", root)] if counts else [])
     return summary
 
 

@@ -12,7 +12,7 @@ from scripts.data import arc, ixi
 from scripts.data.cohort.layout import write_json
 from scripts.data.splits import PARTS, read_split, split_file, split_subjects, write_split
 
-__all__ = ["write_datalists"]
+__all__ = ["tell_datalists", "write_datalists"]
 
 _ABOUT: dict[str, dict[str, Any]] = {
     "ixi": {
@@ -67,6 +67,23 @@ def write_datalists(root: Path, layout: str) -> dict[str, dict[str, int]]:
         counts[modality] = {part: len(listed) for part, listed in parts.items()}
         write_json(root / f"datalist-{modality}.json", _content(layout, modality, parts, file, split["sha256"]))
     return counts
+
+
+def tell_datalists(
+    root: Path, counts: Mapping[str, Mapping[str, int]], published: Mapping[str, tuple[int, ...]] | None = None
+) -> None:
+    """Print how many subjects each part of each datalist has, and whether they are as many as in the paper.
+
+    Args:
+        root: the prepared folder.
+        counts: result of `write_datalists`.
+        published: modality -> subjects for training, validation and test.
+    """
+    for modality, parts in counts.items():
+        told = ", ".join(f"{count} {part}" for part, count in parts.items())
+        same = published is not None and tuple(parts.values()) == published[modality]
+        as_published = ", as in the paper" if same else ""
+        tqdm.write(f"Split: {modality}: {told}{as_published}  ({root / f'datalist-{modality}.json'})")
 
 
 def _replace_split(split: Mapping[str, Any], path: Path) -> None:

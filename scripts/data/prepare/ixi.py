@@ -11,13 +11,13 @@ from tqdm import tqdm
 
 from scripts.data.ixi import DEGENERATE, MODALITIES, SITES, TISSUE_CLASSES
 from scripts.data.prepare.checksums import verify
-from scripts.data.prepare.datalist import write_datalists
+from scripts.data.prepare.datalist import tell_datalists, write_datalists
 from scripts.data.prepare.download import fetch, missing_bytes
 from scripts.data.prepare.ixi_sources import Subject, find_sources, find_tars
 from scripts.data.prepare.ixi_subject import make_subject
 from scripts.data.prepare.records import claim_output, is_finished
 from scripts.data.prepare.remotes import ixi_remotes
-from scripts.data.prepare.run import Summary, prepare_subjects, tell
+from scripts.data.prepare.run import Summary, prepare_subjects, tell, training
 from scripts.data.prepare.space import require_space
 from scripts.data.prepare.subjects import default_jobs
 from scripts.switches import is_on
@@ -84,14 +84,8 @@ def prepare_ixi(
         jobs=jobs,
     )
     counts = write_datalists(root, "ixi")
-    for modality, parts in counts.items():
-        told = ", ".join(f"{count} {part}" for part, count in parts.items())
-        tqdm.write(f"Split: {modality}: {told}  ({root / f'datalist-{modality}.json'})")
-    runs = [
-        f"python -m monai.bundle run --config_file bundles/{bundle}/configs/train.json --dataset_dir {root}"
-        for bundle in ("ixi_seg", "ixi_denoise")
-    ]
-    tell(summary, started, runs if counts else [])
+    tell_datalists(root, counts)
+    tell(summary, started, [training(bundle, root) for bundle in ("ixi_seg", "ixi_denoise")] if counts else [])
     return summary
 
 

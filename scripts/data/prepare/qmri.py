@@ -17,7 +17,7 @@ from scripts.data.prepare.qmri_scan import prepare_scan
 from scripts.data.prepare.qmri_sources import Scan, find_scans
 from scripts.data.prepare.qmri_write import describe_source, write_participants, write_scan
 from scripts.data.prepare.records import Record, claim_output, finish_subject, is_finished, part_folder, read_record
-from scripts.data.prepare.run import Summary, prepare_subjects, tell
+from scripts.data.prepare.run import Summary, prepare_subjects, tell, training
 from scripts.data.prepare.space import require_space
 from scripts.data.units import check_settings
 from scripts.errors import InputError
@@ -90,8 +90,7 @@ def prepare_qmri(
     write_participants(root, folder, subjects)  # the quality page tells the groups; who failed is taken out at the end
     summary = prepare_subjects(root, "qmri", tasks, work, jobs=jobs)
     _finish(root, folder, subjects, tasks, missing)
-    command = "python -m monai.bundle run --config_file bundles/pretrain_seqinv/configs/train.json"
-    tell(summary, started, [f"{command} --dataset_dir {root}"] if summary.subjects else [])
+    tell(summary, started, [training("pretrain_seqinv", root)] if summary.subjects else [])
     return summary
 
 

@@ -13,7 +13,7 @@ from scripts.data.prepare.records import is_finished, remove_part, remove_subjec
 from scripts.data.prepare.subjects import default_jobs, run_subjects
 from scripts.data.qc import Layout, write_page
 
-__all__ = ["Summary", "prepare_subjects", "tell"]
+__all__ = ["Summary", "prepare_subjects", "tell", "training"]
 
 _SHOWN = 20
 
@@ -78,6 +78,11 @@ def prepare_subjects(
     page = write_page(root, layout, left_out=reasons)
     n_made = len(missing) - len(failed)
     return Summary(root, done + n_made, n_made, dict(left_out or {}), failed, page)
+
+
+def training(bundle: str, root: Path) -> str:
+    """Return the command that trains a bundle on a prepared folder."""
+    return f"python -m monai.bundle run --config_file bundles/{bundle}/configs/train.json --dataset_dir {root}"
 
 
 def tell(summary: Summary, started: float, next_steps: Sequence[str]) -> None:

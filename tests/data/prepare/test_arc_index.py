@@ -9,7 +9,7 @@ import pytest
 
 from scripts.data.prepare.arc import EXPECTED_COUNTS
 from scripts.data.prepare.arc_subject import find_sessions
-from scripts.data.prepare.datalist import _ABOUT
+from scripts.data.prepare.datalist import _ABOUT, tell_datalists
 from scripts.data.splits import split_subjects
 
 INDEX = Path("scripts/data/prepare/arc_index_v1.0.2.csv")
@@ -54,3 +54,12 @@ def test_sessions_with_several_images_of_a_kind(listed: Path) -> None:
     for name, session in sessions.items():
         (mask,) = session.masks
         assert mask.name.replace("_desc-lesion_mask", "") in {path.name for path in session.images["T2w"]}, name
+
+
+def test_the_paper_s_counts_are_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    parts = ("training", "validation", "test")
+    counts = {"T2w": dict(zip(parts, (159, 22, 47), strict=True)), "FLAIR": dict(zip(parts, (3, 1, 1), strict=True))}
+    tell_datalists(tmp_path, counts, EXPECTED_COUNTS)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"Split: T2w: 159 training, 22 validation, 47 test, as in the paper  ({tmp_path}/datalist-T2w.json)"
+    assert second == f"Split: FLAIR: 3 training, 1 validation, 1 test  ({tmp_path}/datalist-FLAIR.json)"
