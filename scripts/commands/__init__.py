@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.commands import data, networks
+from scripts.commands import data, experiment, networks
 
 __all__ = ["COMMANDS"]
 
@@ -14,6 +14,7 @@ COMMANDS: dict[str, Any] = {
     "benchmark": {"inference": networks.benchmark_inference, "views": networks.benchmark_views},
     "compare": networks.compare,
     "demo": networks.demo,
+    "experiment": {"run": experiment.run},
     "gallery": networks.gallery,
     "predict": networks.predict,
 }

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from scripts.errors import InputError
-from scripts.networks.weights import load_encoder
+from scripts.networks.weights import freeze_encoder, load_encoder
 from scripts.switches import is_given, is_on
 
 __all__ = ["TaskNetwork", "load_model", "task_network"]
@@ -25,8 +25,8 @@ class TaskNetwork:
 
     Attributes:
         network: the network, its encoder loaded and frozen as told.
-        variant: base, seqaug or seqinv; ``none`` where it is trained from scratch; ``unknown`` where the
-            encoder's own training left no checkpoint beside it.
+        variant: base, seqaug or seqinv; ``scratch`` where all of it is trained; ``random`` where its encoder is
+            left as it was drawn; ``unknown`` where the encoder's own training left no checkpoint beside it.
         encoder_sha: SHA-256 of the encoder's file, empty where there is none.
         source: what was loaded, in words.
         frozen: whether the encoder is.
@@ -46,19 +46,27 @@ def task_network(
 
     Args:
         network: MONAI's BasicUNet, or another network that `load_encoder` knows.
-        encoder: ``pretrained``, or ``none`` to train from scratch.
+        encoder: ``pretrained``; ``none`` to train all from scratch; ``random`` to leave the untrained encoder as it
+            is and train the decoder on it, as a measure of what pretraining brings.
         encoder_bundle: bundle folder of the pretraining, or a weights file.
         freeze: False lets the encoder train along.
 
     Raises:
         InputError: no such file, or it does not hold exactly this encoder.
     """
-    if is_given(encoder) and encoder != "pretrained":
-        raise InputError(f"encoder={encoder!r} is unknown: choose pretrained or none (--encoder_bundle names its file)")
+    if is_given(encoder) and encoder not in ("pretrained", "random"):
+        raise InputError(
+            f"encoder={encoder!r} is unknown: choose pretrained, random or none (--encoder_bundle names its file)"
+        )
     if not is_given(encoder):
         logger.info("Encoder: none, the network is trained from scratch")
-        return TaskNetwork(network, "none", "", "no pretrained encoder: trained from scratch", frozen=False)
+        return TaskNetwork(network, "scratch", "", "no pretrained encoder: trained from scratch", frozen=False)
     freeze = is_on(freeze, "freeze")
+    if encoder == "random":
+        if not freeze:
+            raise InputError("encoder=random is the untrained encoder left as it is: to train it, type --encoder none")
+        freeze_encoder(network)
+        return TaskNetwork(network, "random", "", "untrained, as a measure of what pretraining brings", frozen=True)
     report = load_encoder(network, encoder_bundle, freeze=freeze)
     source = f"{report.n_loaded} of {report.n_total} encoder tensors from {report.path}"
     return TaskNetwork(network, _variant(report.path), report.sha256, source, frozen=freeze)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from scripts.errors import InputError
 from scripts.networks.freezing import freeze as freeze_module
 
-__all__ = ["LoadReport", "load_encoder", "read_encoder_state"]
+__all__ = ["LoadReport", "freeze_encoder", "load_encoder", "read_encoder_state"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,20 +56,25 @@ def load_encoder(encoder: nn.Module, path: str | Path, *, freeze: bool = False) 
     """
     path = _weights_file(path)
     state = read_encoder_state(path)
-    host = _encoder_host(encoder)
-    parts = {name: part for name, part in host.named_children() if name in (*_BLOCKS, "vit")}
+    host, parts = _encoder_parts(encoder)
     target = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
     _check_fit(state, target, path)
     for name, part in parts.items():
         prefix = f"{name}."
         part.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
     if freeze:
-        whole = len(parts) == len(list(host.children()))
-        for module in (host,) if whole else parts.values():
-            freeze_module(module)
+        freeze_encoder(host)
     report = LoadReport(path, hashlib.sha256(path.read_bytes()).hexdigest(), len(state), len(target))
     logger.info("%s", report)
     return report
+
+
+def freeze_encoder(network: nn.Module) -> None:
+    """Freeze the encoder inside a network, see `scripts.networks.freeze`; the rest stays trainable."""
+    host, parts = _encoder_parts(network)
+    whole = len(parts) == len(list(host.children()))
+    for module in (host,) if whole else parts.values():
+        freeze_module(module)
 
 
 def read_encoder_state(path: str | Path) -> dict[str, Tensor]:
@@ -150,6 +155,12 @@ def _encoder_host(network: nn.Module) -> nn.Module:
         f"{type(network).__name__}: has no encoder of blocks conv_0, down_1 .. down_4; use Encoder, "
         "ViTEncoder or MONAI's BasicUNet"
     )
+
+
+def _encoder_parts(network: nn.Module) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """Return the module whose children are the encoder's blocks, and these by name."""
+    host = _encoder_host(network)
+    return host, {name: part for name, part in host.named_children() if name in (*_BLOCKS, "vit")}
 
 
 def _check_fit(state: Mapping[str, Tensor], target: Mapping[str, Tensor], path: Path) -> None:

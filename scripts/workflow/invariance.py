@@ -219,6 +219,7 @@ class InvarianceReport:
         values = {f"invariance/{name}": value for name, value in zip(names, table["value"], strict=True)}
         run.log(values, step=0)
         run.log_file(path)
+        run.tag(evaluated="yes")
         run.close()
         logger.info("MLflow: run %s in %s", run.run_id, run.uri)
 

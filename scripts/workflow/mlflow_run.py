@@ -14,7 +14,13 @@ from typing import Any
 
 from scripts.files import atomic_write
 
-__all__ = ["MLflowRun", "default_store"]
+__all__ = ["CELL_TAG", "MLflowRun", "default_store", "ensure_parent", "find_parent", "git_commit", "quiet_client"]
+
+CELL_TAG = "cell"
+"""Tag of a run that belongs to a grid: ``<grid>/<cell>``. Such runs lie beneath the grid's own run."""
+
+_PARENT = "mlflow.parentRunId"
+_GRID = "grid"
 
 _BATCH = 1000  # metrics that MLflow takes at once
 
@@ -53,7 +59,7 @@ class MLflowRun:
         *,
         resume: bool = True,
     ) -> None:
-        client_class = _quiet_client()
+        client_class = quiet_client()
         self.uri = uri or default_store()
         self.client = client_class(self.uri)
         self.memory = Path(memory)
@@ -62,11 +68,12 @@ class MLflowRun:
             self.client.update_run(self.run_id, status="RUNNING")
             return
         unique = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
-        created = self.client.create_run(
-            self._experiment_id(experiment),
-            run_name=unique,
-            tags={k: str(v) for k, v in {**tags, "git_commit": _git_commit()}.items()},
-        )
+        told = {k: str(v) for k, v in {**tags, "git_commit": git_commit()}.items()}
+        grid, _, cell = told.pop(CELL_TAG, "").partition("/")
+        if cell:
+            parent = ensure_parent(self.client, self.uri, experiment, grid)
+            told.update({CELL_TAG: cell, _GRID: grid, _PARENT: parent.info.run_id})
+        created = self.client.create_run(_experiment_id(self.client, self.uri, experiment), run_name=unique, tags=told)
         self.run_id = created.info.run_id
         for key, value in params.items():
             self.client.log_param(self.run_id, key, value)
@@ -94,6 +101,10 @@ class MLflowRun:
     def logged_steps(self, metric: str) -> set[int]:
         """Return the steps at which a metric is logged already."""
         return {entry.step for entry in self.client.get_metric_history(self.run_id, metric)}
+
+    def last(self, metric: str) -> float:
+        """Return the last value of a metric, 0 where there is none."""
+        return float(self.client.get_run(self.run_id).data.metrics.get(metric, 0.0))
 
     def log_file(self, path: str | Path, folder: str | None = None) -> None:
         """Copy a file to the run's artifacts."""
@@ -124,17 +135,37 @@ class MLflowRun:
         same = all(theirs.get(k, str(v)) == str(v) for k, v in params.items() if k != "max_epochs")
         return str(known.info.run_id) if same else None
 
-    def _experiment_id(self, name: str) -> str:
-        found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        place = None
-        if self.uri.startswith("sqlite:///"):
-            place = (Path(self.uri.removeprefix("sqlite:///")).resolve().parent / "mlruns" / name).as_uri()
-        return str(self.client.create_experiment(name, artifact_location=place))
+
+def find_parent(client: Any, grid: str) -> Any:
+    """Return the run that the runs of a grid lie beneath, None where there is none."""
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    quoted = grid.replace("'", "")
+    found = client.search_runs(
+        experiments, f"tags.grid_parent = '{quoted}'", order_by=["attributes.start_time ASC"], max_results=1
+    )
+    return found[0] if found else None
 
 
-def _quiet_client() -> Any:
+def ensure_parent(client: Any, uri: str, experiment: str, grid: str) -> Any:
+    """Return the run that the runs of a grid lie beneath; make it where there is none."""
+    parent = find_parent(client, grid)
+    if parent is not None:
+        return parent
+    tags = {"grid_parent": grid, _GRID: grid, "git_commit": git_commit()}
+    return client.create_run(_experiment_id(client, uri, experiment), run_name=grid, tags=tags)
+
+
+def _experiment_id(client: Any, uri: str, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    place = None
+    if uri.startswith("sqlite:///"):
+        place = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns" / name).as_uri()
+    return str(client.create_experiment(name, artifact_location=place))
+
+
+def quiet_client() -> Any:
     """Return MLflow's client class, imported late because it takes seconds, without migration logs."""
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -143,7 +174,8 @@ def _quiet_client() -> Any:
     return MlflowClient
 
 
-def _git_commit() -> str:
+def git_commit() -> str:
+    """Return the commit of the checkout, ``unknown`` outside of one."""
     try:
         root = Path(__file__).resolve().parents[2]
         done = subprocess.run(

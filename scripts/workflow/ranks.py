@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-__all__ = ["main_process_first", "rank", "world_size"]
+__all__ = ["gather_rows", "main_process_first", "rank", "world_size"]
 
 T = TypeVar("T")
 
@@ -32,3 +32,16 @@ def main_process_first(work: Callable[[], T]) -> T:
         return result
     dist.barrier()
     return work()
+
+
+def gather_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of all processes, those of a subject from the first process that has it."""
+    if world_size() == 1:
+        return rows
+    parts: list[Any] = [None] * world_size()
+    dist.all_gather_object(parts, rows)
+    kept: list[dict[str, Any]] = []
+    for part in parts:
+        known = {(row["site"], row["subject"]) for row in kept}
+        kept += [row for row in part if (row["site"], row["subject"]) not in known]
+    return kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Mapping
 from types import FrameType
 from typing import Any
@@ -76,6 +77,8 @@ class TrackTraining:
         self.rows: list[tuple[int, Mapping[str, float]]] = []
         self.logged: tuple[set[int], set[int]] = (set(), set())
         self.validated_epoch = 0
+        self.trained = False
+        self.began, self.minutes = time.monotonic(), 0.0
 
     def attach(self, engine: Engine) -> None:
         """Follow ``engine``, on rank 0."""
@@ -105,10 +108,12 @@ class TrackTraining:
             resume=self.checkpointing.resume,
         )
         self.logged = (self.run.logged_steps("train_loss"), self.run.logged_steps("epoch"))
+        self.began, self.minutes = time.monotonic(), self.run.last("minutes")
         if self.config:
             self.run.log_json(self.config, "config.json")
 
     def _step(self, engine: Any) -> None:
+        self.trained = True
         terms = {f"train_{k}": v for k, v in self.loss.terms.items()}
         self.rows.append((engine.state.iteration, terms))
 
@@ -120,6 +125,7 @@ class TrackTraining:
             (step, {k: float(v) for k, v in terms.items()}) for step, terms in self.rows if step not in steps
         ]
         last = {"epoch": engine.state.epoch, "learning_rate": engine.optimizer.param_groups[0]["lr"]}
+        last["minutes"] = self.minutes + (time.monotonic() - self.began) / 60
         if self.evaluator is not None and self.evaluator.state.epoch != self.validated_epoch:
             last.update(self.evaluator.state.metrics)
             self.validated_epoch = self.evaluator.state.epoch
@@ -130,6 +136,8 @@ class TrackTraining:
 
     def _finish(self, _engine: Engine) -> None:
         if self.run is not None:
+            if self.trained:  # an evaluation of the weights before these says nothing about them
+                self.run.tag(evaluated="no")
             if self.checkpointing.model_path.is_file():
                 content = self.checkpointing.model_path.read_bytes()
                 self.run.tag(**{self.sha_tag: hashlib.sha256(content).hexdigest()})

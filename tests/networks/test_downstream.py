@@ -96,7 +96,7 @@ class TestNone:
         with caplog.at_level(logging.INFO):
             made = task_network(network, word, "/no/such/file")
         assert made.network is network
-        assert (made.variant, made.encoder_sha, made.frozen) == ("none", "", False)
+        assert (made.variant, made.encoder_sha, made.frozen) == ("scratch", "", False)
         assert "trained from scratch" in made.source
         assert "Encoder: none" in caplog.text
         assert_equal(before, network.state_dict())

@@ -21,7 +21,8 @@ from scripts.errors import InputError, find_input_error
 from scripts.metrics.denoising import DENOISING_METRICS, denoising_scores
 from scripts.metrics.segmentation import SEGMENTATION_METRICS, segmentation_scores
 from scripts.metrics.summary import COLUMNS, summarise
-from scripts.workflow.evaluation import EvaluationReport, ScoreDenoising, ScoreSegmentation
+from scripts.workflow.evaluation import EvaluationReport
+from scripts.workflow.scoring import ScoreDenoising, ScoreSegmentation
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = {"1": "grey matter", "2": "CSF"}  # keys as they come from JSON

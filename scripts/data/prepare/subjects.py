@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from scripts.errors import InputError, find_input_error
 
-__all__ = ["default_jobs", "run_subjects"]
+__all__ = ["default_jobs", "follow_parent", "run_subjects"]
 
 _MOST_JOBS = 8  # a subject takes up to 2 GB
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -109,6 +109,11 @@ def _begin_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
+    follow_parent()
+
+
+def follow_parent() -> None:
+    """End this process when the one that started it ends, however that is."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()

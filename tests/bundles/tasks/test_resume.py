@@ -54,7 +54,7 @@ def test_killed_it_ends_with_the_same_bits(
     [
         ({"label_fraction": 0.3}, "label_fraction 1.0 there and 0.3 now"),
         ({"freeze": "false"}, "frozen True there and False now"),
-        ({"encoder": "none"}, "variant 'seqinv' there and 'none' now"),
+        ({"encoder": "none"}, "variant 'seqinv' there and 'scratch' now"),
     ],
     ids=["fraction", "freeze", "encoder"],
 )

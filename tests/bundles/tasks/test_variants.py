@@ -53,7 +53,7 @@ def test_encoder_none_trains_from_scratch(
     state = trained_with("ixi_denoise", encoder="none", encoder_bundle="nowhere")
     assert encoder_change(state, encoder_bundle) > 0.1
     tags = only_run(tmp_path).data.tags
-    assert (tags["variant"], tags["encoder_sha"]) == ("none", "")
+    assert (tags["variant"], tags["encoder_sha"]) == ("scratch", "")
 
 
 @pytest.mark.parametrize(("fraction", "subjects"), [(0.01, 1), (0.7, 2), (1.0, 3)])

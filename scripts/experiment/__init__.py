@@ -1,0 +1,1 @@
+"""The paper's comparison as a grid of bundle runs: expanded, run, collected, reported."""
