@@ -166,7 +166,8 @@ def _experiment_id(client: Any, uri: str, name: str) -> str:
 
 
 def quiet_client() -> Any:
-    """Return MLflow's client class, imported late because it takes seconds, without migration logs."""
+    """Return MLflow's client class, imported late because it takes seconds, without migration logs and bars."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
