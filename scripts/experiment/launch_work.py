@@ -1,0 +1,104 @@
+"""What runs inside a launched job: it ends with its launcher, says in one line what went wrong, and can be requeued."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import find_input_error
+
+__all__ = ["KILLED", "TURNS", "JobError", "Work", "alive", "reason"]
+
+KILLED = "its process was killed, as the system does when memory runs out"
+TURNS = 20  # of a job that runs into its time limit
+
+
+class JobError(RuntimeError):
+    """A job failed: the message is one line."""
+
+
+class Work:
+    """One call of a function, to be pickled by submitit and made in another process.
+
+    The function and its argument are unpickled only when they are called, after the environment is set: threads and
+    GPUs have to be chosen before torch is imported.
+
+    Args:
+        payload: the pickled pair of function and argument.
+        environment: variables to set first.
+        launcher: the file of `alive` of the launcher with which the job has to end; None for a job on its own.
+    """
+
+    def __init__(self, payload: bytes, environment: Mapping[str, str], launcher: Path | None) -> None:
+        self.payload = payload
+        self.environment = dict(environment)
+        self.launcher = launcher
+
+    def __call__(self) -> None:
+        """Do the work.
+
+        Raises:
+            JobError: whatever went wrong, in one line.
+        """
+        if self.launcher is not None:
+            threading.Thread(target=_end_with, args=(self.launcher,), daemon=True).start()
+        os.environ.update(self.environment)
+        try:
+            work, item = pickle.loads(self.payload)
+            work(item)
+        except Exception as error:
+            raise JobError(_one_line(error)) from error
+
+    def checkpoint(self) -> Any:
+        """Return the same work once more: what is called continues from its own checkpoint."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+@contextmanager
+def alive(folder: Path) -> Iterator[Path]:
+    """Hold a lock that tells jobs that their launcher lives; the system releases it however this process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "launcher.lock"
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def reason(job: Any, otherwise: str) -> str | None:
+    """Return in one line why an ended job of submitit failed, None if it did not; ``otherwise`` if it left no word."""
+    path = job.paths.result_pickle
+    if not path.exists():
+        return otherwise
+    outcome, value = pickle.loads(path.read_bytes())
+    if outcome == "success":
+        return None
+    lines = [line for line in str(value).splitlines() if line.strip()] or ["it failed"]
+    return lines[-1].split(f"{JobError.__name__}: ", 1)[-1]
+
+
+def _end_with(launcher: Path) -> None:
+    try:
+        with launcher.open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        pass
+    os._exit(1)
+
+
+def _one_line(error: BaseException) -> str:
+    known = find_input_error(error)
+    if known is not None:
+        return str(known)
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
