@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,7 +117,7 @@ class _Teller(Generic[T]):
             tqdm.write(f"Stop:   scancel {' '.join(self.launch.ids.values())}")
             tqdm.write(f"Logs:   {self.folder}")
 
-    def tell_all(self, stage: str, items: Sequence[T], outcomes: Any) -> None:
+    def tell_all(self, stage: str, items: Sequence[T], outcomes: Iterable[tuple[int, Any, str | None]]) -> None:
         """Say of each item how it ended; ``outcomes`` yields its index, its job and why it failed, or None."""
         with tqdm(total=len(items), desc=stage, unit="run") as bar:
             for index, job, why in outcomes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,7 +55,7 @@ class Machine:
 
 def local_jobs(
     submitit: Any, items: Sequence[T], work: Callable[[T], None], machine: Machine, lock: Path
-) -> Iterator[tuple[int, Any, str | None]]:
+) -> Generator[tuple[int, Any, str | None], None, None]:
     """Yield each job as it ends: the index of its item, the job, and why it failed, or None.
 
     When the generator is closed, jobs that still run are interrupted as by Ctrl-C.
