@@ -22,7 +22,12 @@ _GRACE = 30  # seconds that a stopped job has to say so where it keeps its recor
 
 
 def run_jobs(
-    jobs: Sequence[J], work: Callable[[J], None], *, processes: int = 1, until: float | None = None
+    jobs: Sequence[J],
+    work: Callable[[J], None],
+    *,
+    processes: int = 1,
+    until: float | None = None,
+    waits_for: Callable[[J], J | None] = lambda _: None,
 ) -> Generator[tuple[J, BaseException | None], None, None]:
     """Yield each job with its error, or None, as it ends.
 
@@ -34,6 +39,7 @@ def run_jobs(
         work: a function of a module.
         processes: how many work side by side, sharing the cores; they end with this one, however it ends.
         until: `time.monotonic` at which they are stopped as by Ctrl-C; jobs that were not through are not yielded.
+        waits_for: the job that one has to wait for, if that is among ``jobs`` and before it.
     """
     waiting = list(jobs)
     processes = max(1, min(processes, len(waiting)))
@@ -43,8 +49,10 @@ def run_jobs(
         try:
             broken = False
             while running or (waiting and not broken):
-                while waiting and not broken and len(running) < processes:
-                    job = waiting.pop(0)
+                ahead = [*running.values(), *waiting]
+                ready = [job for job in waiting if waits_for(job) not in ahead]
+                for job in ready[: 0 if broken else processes - len(running)]:
+                    waiting.remove(job)
                     running[pool.submit(work, job)] = job
                 ended = wait(running, timeout=_left(until), return_when=FIRST_COMPLETED).done
                 if not ended:
@@ -58,7 +66,10 @@ def run_jobs(
 
 
 def shared_threads(processes: int) -> int:
-    """Return how many threads each of some processes gets, all cores together."""
+    """Return how many threads each of some processes gets: what ``OMP_NUM_THREADS`` says, or all cores together."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal():
+        return max(1, int(told))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // processes)
 

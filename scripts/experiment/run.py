@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from scripts.errors import InputError
 from scripts.experiment.execute import Job, Place, execute, headline, is_finished
-from scripts.experiment.grid import PRETRAIN, Cell, Choice, expand
+from scripts.experiment.grid import Cell, Choice, expand
 from scripts.experiment.pool import run_jobs
 from scripts.experiment.presets import Preset
 from scripts.workflow.mlflow_run import ensure_parent, find_parent, git_commit, quiet_client
@@ -116,20 +116,17 @@ def run_grid(jobs: Sequence[Job], preset: Preset, *, processes: int = 1, minutes
     record_plan(jobs, preset, client, processes)
     todo = [job for job in jobs if not is_finished(job, client)]
     outcome = Outcome(finished=[job.name for job in jobs if job not in todo])
-    announce(jobs, todo, processes)
-    clock = _Clock(todo, processes, minutes)
-    for stage in (True, False):
-        part = [job for job in todo if (job.cell.task == PRETRAIN) is stage]
-        _run_stage(part, processes, clock, outcome)
+    announce(jobs, todo)
+    _run(todo, processes, minutes, outcome)
     outcome.left = [job.name for job in todo if job.name not in {*outcome.finished, *outcome.failed}]
     return outcome
 
 
-def announce(jobs: Sequence[Job], todo: Sequence[Job], processes: int) -> None:
+def announce(jobs: Sequence[Job], todo: Sequence[Job]) -> None:
     """Say what will run, and for how long."""
     place = jobs[0].place
     told = f"Grid {place.grid} in {place.out}: {len(jobs)} runs, {len(jobs) - len(todo)} of them finished"
-    seconds = sum(job.cell.seconds for job in todo) / processes
+    seconds = sum(job.cell.seconds for job in todo)
     tqdm.write(f"{told}, {len(todo)} to do" + (f", about {_clock(seconds)}." if seconds else "."))
     by_task: dict[str, list[Cell]] = {}
     for job in todo:
@@ -179,11 +176,13 @@ def record_plan(jobs: Sequence[Job], preset: Preset, client: Any, processes: int
     client.log_dict(parent.info.run_id, {"cells": list(cells.values()), "facts": facts}, "grid.json")
 
 
-def _run_stage(jobs: Sequence[Job], processes: int, clock: _Clock, outcome: Outcome) -> None:
-    if not jobs or clock.is_over():
-        return
-    runs = run_jobs(jobs, execute, processes=processes, until=clock.until)
-    with tqdm(total=len(jobs), desc="pretraining" if jobs[0].cell.task == PRETRAIN else "tasks", unit="run") as bar:
+def _run(jobs: Sequence[Job], processes: int, minutes: float | None, outcome: Outcome) -> None:
+    by_name = {job.name: job for job in jobs}
+    clock = _Clock(jobs, processes, minutes)
+    runs = run_jobs(
+        jobs, execute, processes=processes, until=clock.until, waits_for=lambda job: by_name.get(job.cell.encoder)
+    )
+    with tqdm(total=len(jobs), desc="grid", unit="run", disable=not jobs) as bar:
         for job, error in runs:
             bar.update()
             told = clock.tell(job, failed=error is not None)
@@ -214,16 +213,14 @@ class _Clock:
         del self.left[job.name]
         if not failed:
             self.seen.setdefault(job.cell.task, []).append(took)
-        seconds = sum(self._expected(cell) for cell in self.left.values()) / self.processes
+        seconds = sum(self._expected(cell) for cell in self.left.values())
         rest = f"{len(self.left)} left, about {_clock(seconds)}" if self.left else "the last one"
         return f"{_clock(took)}; {rest}"
 
-    def is_over(self) -> bool:
-        return self.until is not None and time.monotonic() > self.until
-
     def _expected(self, cell: Cell) -> float:
+        """Seconds of the whole machine: those of a run that shared it with others count in part."""
         seen = self.seen.get(cell.task)
-        return statistics.median(seen) if seen else cell.seconds
+        return statistics.median(seen) / self.processes if seen else cell.seconds
 
 
 def _reason(job: Job, error: BaseException) -> str:

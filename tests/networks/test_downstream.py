@@ -111,6 +111,24 @@ class TestNone:
         assert not any(torch.equal(before[key], network.state_dict()[key]) for key in weights)
 
 
+class TestRandom:
+    def test_the_untrained_encoder_stays_and_the_decoder_trains(self) -> None:
+        network = unet()
+        drawn = {key: value.clone() for key, value in encoder_state(network).items()}
+        made = task_network(network, "random", "/no/such/file")
+        assert (made.variant, made.encoder_sha, made.frozen) == ("random", "", True)
+        before = {key: value.clone() for key, value in network.state_dict().items() if key.startswith("upcat")}
+        steps(network.train())
+        assert_equal(encoder_state(network), drawn)
+        assert not any(
+            torch.equal(value, network.state_dict()[key]) for key, value in before.items() if "weight" in key
+        )
+
+    def test_it_cannot_be_trained(self) -> None:
+        with pytest.raises(InputError, match="to train it, type --encoder none"):
+            task_network(unet(), "random", freeze=False)
+
+
 class TestFrozen:
     def test_tells_what_it_loaded(self, bundle: Path) -> None:
         made = task_network(unet(), encoder_bundle=bundle)
@@ -222,7 +240,9 @@ class TestRefused:
                 task_network(unet(), encoder_bundle=given)
 
     def test_words(self, bundle: Path) -> None:
-        with pytest.raises(InputError, match=r"encoder='models/model\.pt' is unknown: choose pretrained or none"):
+        with pytest.raises(
+            InputError, match=r"encoder='models/model\.pt' is unknown: choose pretrained, random or none"
+        ):
             task_network(unet(), "models/model.pt")
         with pytest.raises(InputError, match=r"freeze='half' is neither true nor false"):
             task_network(unet(), encoder_bundle=bundle, freeze="half")  # type: ignore[arg-type]

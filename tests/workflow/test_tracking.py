@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigParser
 
+from scripts.workflow.mlflow_run import ensure_parent, find_parent
 from scripts.workflow.tracking import MLflowRun, default_store, running_config
 
 
@@ -99,3 +100,23 @@ def test_the_running_config_is_the_merged_one() -> None:
     assert part.value == 5
     assert part.config["value"] == 5
     assert part.config["part"] == "$make(@value)"
+
+
+def test_the_runs_of_a_grid_lie_beneath_its_own(make: Any, tmp_path: Path) -> None:
+    first = make(tags={"cell": "mini/a-1"})
+    second = make(tags={"cell": "mini/b-2"}, resume=False)
+    other = make(tags={"cell": "", "seed": 3}, resume=False)
+    parent = find_parent(first.client, "mini")
+    found = [run.client.get_run(run.run_id).data.tags for run in (first, second, other)]
+    assert [tags.get("mlflow.parentRunId") for tags in found] == [parent.info.run_id] * 2 + [None]
+    assert [tags.get("cell") for tags in found] == ["a-1", "b-2", None]
+    assert [tags.get("grid") for tags in found] == ["mini", "mini", None]
+    assert find_parent(first.client, "gpu") is None
+    assert ensure_parent(first.client, first.uri, "trial", "mini").info.run_id == parent.info.run_id
+
+
+def test_the_last_value_of_a_metric(make: Any) -> None:
+    run = make()
+    assert run.last("minutes") == 0.0
+    run.log_many([(1, {"minutes": 0.5}), (2, {"minutes": 1.5})])
+    assert run.last("minutes") == 1.5

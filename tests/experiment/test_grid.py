@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from scripts.errors import InputError
+from scripts.experiment.grid import Cell, Choice, expand
+from scripts.experiment.presets import PRESETS, Preset, load_preset
+
+DATA = {"qmri": "a", "ixi": "b", "arc": "c"}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def names(cells: list[Cell]) -> list[str]:
+    return [cell.name for cell in cells]
+
+
+@pytest.fixture
+def mini() -> Preset:
+    return load_preset("mini")
+
+
+class TestPresets:
+    def test_mini_is_the_grid_of_the_issue(self, mini: Preset) -> None:
+        cells = expand(mini, Choice(), DATA)
+        found = {(c.task, c.variant, c.modality, c.fraction) for c in cells}
+        variants = ("base", "seqaug", "seqinv", "random")
+        images = ("T1w", "T2w", "PDw")
+        wanted = {("pretrain", variant, "qmri", 1.0) for variant in variants[:3]}
+        wanted |= set(product(("ixi_seg", "ixi_denoise"), variants, images, (0.01, 1.0)))
+        wanted |= set(product(("arc_lesion",), variants, ("T1w", "T2w", "FLAIR"), (1.0,)))
+        assert found == wanted
+        assert len(cells) == len(found) == 63
+
+    def test_the_paper_has_every_cell_of_its_tables(self) -> None:
+        cells = expand(load_preset("paper"), Choice(), DATA)
+        tables = [c for c in cells if c.variant in ("base", "seqaug", "seqinv") and c.task != "pretrain"]
+        # Table 1 and 3: 3 modalities, 3 fractions; Table 2: 3 modalities; 3 variants each
+        assert len(tables) == 27 + 9 + 27
+        assert {c.variant for c in cells} == {"base", "seqaug", "seqinv", "random", "scratch"}
+
+    def test_gpu_has_three_seeds_of_the_full_size_in_runs_under_nine_minutes(self) -> None:
+        cells = expand(load_preset("gpu"), Choice(), DATA)
+        assert {c.seed for c in cells} == {0, 1, 2}
+        assert not any({"features", "patch_size", "spacing"} & set(c.settings) for c in cells)
+        assert max(c.seconds for c in cells) < 540
+
+    @pytest.mark.parametrize("name", PRESETS)
+    def test_every_setting_is_a_key_of_its_bundle(self, name: str) -> None:
+        for cell in expand(load_preset(name), Choice(study=True), DATA):
+            configs = ROOT / "bundles" / cell.bundle / "configs"
+            known = set(json.loads((configs / "train.json").read_text()))
+            known |= set(json.loads((configs / "evaluate.json").read_text()))
+            assert set(cell.settings) <= known
+            assert all((configs / overlay).is_file() for overlay in cell.configs)
+
+    def test_a_file_of_another_form_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "own.json"
+        path.write_text('{"variants": []}')
+        with pytest.raises(InputError, match=r"own\.json is no preset \(KeyError\('_desc_'\)\)"):
+            load_preset(path)
+        with pytest.raises(InputError, match="'maxi' is unknown: choose mini, gpu, paper"):
+            load_preset("maxi")
+
+
+class TestExpand:
+    def test_pretrainings_come_first_and_each_cell_names_its_own(self, mini: Preset) -> None:
+        cells = expand(mini, Choice(seeds=(0, 1)), DATA)
+        first = [cell.task for cell in cells].index("ixi_seg")
+        assert {cell.task for cell in cells[:first]} == {"pretrain"}
+        made = {(cell.variant, cell.seed): cell.name for cell in cells[:first]}
+        for cell in cells[first:]:
+            assert cell.encoder == made.get((cell.variant, cell.seed), "")
+            assert cell.settings.get("encoder") == {"random": "random"}.get(cell.variant)
+
+    def test_names_are_unique_and_stay(self, mini: Preset) -> None:
+        cells = expand(mini, Choice(study=True), DATA)
+        assert len(set(names(cells))) == len(cells)
+        assert names(cells) == names(expand(mini, Choice(study=True), DATA))
+
+    def test_a_task_brings_the_pretrainings_that_it_needs(self, mini: Preset) -> None:
+        cells = expand(mini, Choice(tasks=["arc_lesion"], variants=["seqinv", "random"], modalities=["FLAIR"]), DATA)
+        assert [(c.task, c.variant) for c in cells] == [
+            ("pretrain", "seqinv"),
+            ("arc_lesion", "seqinv"),
+            ("arc_lesion", "random"),
+        ]
+
+    def test_scratch_needs_no_encoder(self, mini: Preset) -> None:
+        cells = expand(mini, Choice(tasks=["ixi_denoise"], variants=["scratch"], modalities=["T1w"]), DATA)
+        assert [(c.task, c.encoder, c.settings["encoder"]) for c in cells] == [("ixi_denoise", "", "none")] * 2
+
+    def test_a_study_variant_is_tested_where_the_study_says(self, mini: Preset) -> None:
+        cells = expand(mini, Choice(variants=["seqinv-vicreg"]), DATA)
+        assert cells[0].configs == ("demo.json", "vicreg.json")
+        assert cells[0].settings["mode"] == "seqinv"
+        assert {(c.task, c.modality, c.fraction) for c in cells[1:]} == {
+            ("ixi_seg", "T1w", 0.01),
+            ("ixi_seg", "T2w", 0.01),
+            ("ixi_denoise", "T1w", 0.01),
+        }
+
+    def test_a_changed_pretraining_changes_what_is_built_on_it_only(self, mini: Preset) -> None:
+        longer = replace(mini, pretrain=replace(mini.pretrain, settings={**mini.pretrain.settings, "max_epochs": 11}))
+        before = set(names(expand(mini, Choice(), DATA)))
+        after = expand(longer, Choice(), DATA)
+        kept = [cell for cell in after if cell.name in before]
+        assert {cell.variant for cell in kept} == {"random"}
+        assert len(kept) == 15
+
+    def test_other_data_change_only_the_cells_that_read_them(self, mini: Preset) -> None:
+        before = set(names(expand(mini, Choice(), DATA)))
+        after = expand(mini, Choice(), {**DATA, "arc": "mine"})
+        assert {cell.task for cell in after if cell.name not in before} == {"arc_lesion"}
+
+    def test_more_seconds_change_no_name(self, mini: Preset) -> None:
+        slower = replace(mini, pretrain=replace(mini.pretrain, seconds=1e4))
+        assert names(expand(slower, Choice(), DATA)) == names(expand(mini, Choice(), DATA))
+
+    @pytest.mark.parametrize(
+        ("choice", "told"),
+        [
+            (Choice(tasks=["ixi"]), "task 'ixi' is not in the preset mini: choose pretrain, ixi_seg"),
+            (Choice(variants=["simclr"]), "variant 'simclr' is not in"),
+            (Choice(modalities=["SWI"]), "choose T1w, T2w, PDw, FLAIR"),
+            (Choice(fractions=[10.0]), "label_fraction 10.0 is no share"),
+            (Choice(tasks=["ixi_seg"], modalities=["FLAIR"]), "nothing is left of the grid"),
+        ],
+    )
+    def test_what_there_is_not_is_refused(self, mini: Preset, choice: Choice, told: str) -> None:
+        with pytest.raises(InputError, match=told):
+            expand(mini, choice, DATA)

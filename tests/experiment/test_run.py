@@ -1,0 +1,257 @@
+"""A real grid of tiny runs: run, killed, continued, changed, failed in part."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from scripts.errors import InputError
+from scripts.experiment.execute import Job, commands, is_finished
+from scripts.experiment.grid import Choice
+from scripts.experiment.presets import load_preset
+from scripts.experiment.results import Results, collect
+from scripts.experiment.run import plan
+from scripts.workflow.mlflow_run import quiet_client
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = Path(__file__).with_name("tiny.json")
+
+
+def command(out: Path, *options: str) -> list[str]:
+    run = [sys.executable, "-m", "scripts", "experiment", "run"]
+    return [*run, "--preset", str(TINY), "--out", str(out), *options]
+
+
+def run(out: Path, *options: str, code: int = 0) -> str:
+    done = subprocess.run(command(out, *options), cwd=ROOT, capture_output=True, text=True, timeout=400)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def jobs_in(out: Path, **choice: Any) -> list[Job]:
+    return plan(load_preset(TINY), Choice(**choice), out)
+
+
+def runs_in(out: Path) -> list[Any]:
+    client = quiet_client()(f"sqlite:///{out / 'mlruns.db'}")
+    parent = client.search_runs([e.experiment_id for e in client.search_experiments()], "tags.grid_parent = 'tiny'")[0]
+    children = f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
+    found: list[Any] = list(client.search_runs([parent.info.experiment_id], children))
+    return found
+
+
+def state(out: Path) -> dict[str, tuple[int, int]]:
+    """When each cell's weights were written and its MLflow run ended."""
+    ended = {found.data.tags["cell"]: found.info.end_time for found in runs_in(out)}
+    return {
+        cell: ((out / "runs" / cell / "models" / "model.pt").stat().st_mtime_ns, end) for cell, end in ended.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("grid") / "tiny"
+    told = run(out, "--jobs", "2")
+    assert "6 of 6 runs are finished" not in told  # there are 9
+    assert "9 of 9 runs are finished" in told
+    return out
+
+
+@pytest.fixture(scope="module")
+def results(grid: Path) -> Results:
+    return collect("tiny", f"sqlite:///{grid / 'mlruns.db'}")
+
+
+class TestRun:
+    def test_every_cell_has_weights_scores_and_one_nested_run(self, grid: Path) -> None:
+        jobs = jobs_in(grid)
+        client = quiet_client()(jobs[0].place.uri)
+        assert all(is_finished(job, client) for job in jobs)
+        assert sorted(found.data.tags["cell"] for found in runs_in(grid)) == sorted(job.name for job in jobs)
+        for job in jobs:
+            table = "invariance.csv" if job.cell.task == "pretrain" else "metrics.csv"
+            assert (job.place.folder(job.name) / "eval" / table).is_file()
+            assert "monai.bundle run" in job.log.read_text()
+
+    def test_typed_again_it_runs_nothing(self, grid: Path) -> None:
+        before = state(grid)
+        told = run(grid)
+        assert "9 runs, 9 of them finished, 0 to do" in told
+        assert state(grid) == before
+
+    def test_lost_weights_are_made_again_and_nothing_else(self, grid: Path) -> None:
+        job = next(job for job in jobs_in(grid) if job.cell.variant == "random" and job.cell.task == "ixi_denoise")
+        before = state(grid)
+        model = job.place.folder(job.name) / "models" / "model.pt"
+        kept = model.read_bytes()
+        model.unlink()
+        (model.parent / "checkpoint.pt").unlink()
+        assert "8 of them finished, 1 to do" in run(grid)
+        after = state(grid)
+        assert {cell for cell in after if after[cell] != before[cell]} == {job.name}
+        assert model.read_bytes() == kept
+
+    def test_the_study_adds_its_variants_only(self, grid: Path) -> None:
+        before = state(grid)
+        told = run(grid, "--study", "true", "--task", "pretrain")
+        assert "1 to do" in told
+        after = state(grid)
+        assert {key: after[key] for key in before} == before
+        added = [cell for cell in after if cell not in before]
+        assert len(added) == 1
+        assert added[0].startswith("pretrain-seqinv-no_l1-s0-")
+        plan_file = collect("tiny", f"sqlite:///{grid / 'mlruns.db'}").planned
+        assert len(plan_file) == 10
+
+    def test_dry_run_prints_commands_that_work_as_printed(self, grid: Path, tmp_path: Path) -> None:
+        done = run(tmp_path / "dry", "--dry_run", "--task", "ixi_denoise", "--variant", "random")
+        train, evaluate = done.strip().splitlines()[-2:]
+        assert not (tmp_path / "dry").exists()
+        data = jobs_in(grid)[0].place.data["ixi"]
+        missing = shlex.split(train)[shlex.split(train).index("--dataset_dir") + 1]
+        for line in (train, evaluate):
+            words = shlex.split(line.replace(missing, data))
+            assert words[:2] == ["python", "-m"]
+            subprocess.run([sys.executable, *words[1:]], cwd=ROOT, check=True, capture_output=True, timeout=200)
+        jobs = jobs_in(tmp_path / "dry", tasks=["ixi_denoise"], variants=["random"])
+        assert [len(commands(job)) for job in jobs] == [2]
+        # the plain commands count as the cell
+        assert is_finished(jobs[0], quiet_client()(jobs[0].place.uri))
+
+
+class TestKilled:
+    def test_kill_9_and_again_equals_uninterrupted(self, grid: Path, tmp_path: Path) -> None:
+        out = tmp_path / "killed"
+        log = tmp_path / "log.txt"
+        with log.open("w") as stream:
+            process = subprocess.Popen(
+                command(out, "--jobs", "2"), cwd=ROOT, stdout=stream, stderr=stream, start_new_session=True
+            )
+        _wait_for(lambda: "ixi_seg base" in log.read_text(), log)  # one is finished, others are under way
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        _wait_for(lambda: not _alive(out), log)
+        jobs = jobs_in(out)
+        client = quiet_client()(jobs[0].place.uri)
+        finished = {job.name for job in jobs if is_finished(job, client)}
+        assert 0 < len(finished) < len(jobs)
+        before = state_of(out, finished)
+        told = run(out, "--jobs", "2")
+        assert f"{len(jobs)} runs, {len(finished)} of them finished, {len(jobs) - len(finished)} to do" in told
+        assert state_of(out, finished) == before
+        for job in jobs:
+            ours, theirs = (folder / "runs" / job.name / "models" / "model.pt" for folder in (out, grid))
+            assert _same_tensors(ours, theirs), job.name
+        for found in runs_in(out):
+            steps = [entry.step for entry in client.get_metric_history(found.info.run_id, "train_loss")]
+            assert steps == sorted(set(steps)), "a step was logged twice"
+
+    def test_stopped_by_the_clock_it_says_how_to_go_on(self, tmp_path: Path) -> None:
+        told = run(tmp_path / "short", "--minutes", "0.05", "--task", "pretrain")
+        assert "1 are left: type the same command again to go on" in told
+        assert not _alive(tmp_path / "short")
+
+
+class TestFailures:
+    def test_one_failed_run_is_told_and_the_others_go_on(self, grid: Path, tmp_path: Path) -> None:
+        content = json.loads(TINY.read_text())
+        content["tasks"]["ixi_seg"]["settings"]["normalisation"] = "nonsense"
+        broken = tmp_path / "tiny.json"
+        broken.write_text(json.dumps(content))
+        choice = ["--variant", "random", "--modality", "T1w", "--task", "ixi_seg,ixi_denoise"]
+        done = subprocess.run(
+            [*command(tmp_path / "out", *choice)[:6], str(broken), *command(tmp_path / "out", *choice)[7:]],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        told = done.stdout + done.stderr
+        assert done.returncode == 3, told
+        assert "normalisation='nonsense' is unknown: choose foreground, volume or box" in told
+        assert "1 of 2 runs are finished" in told
+        assert "Traceback" not in told
+
+    def test_real_data_are_asked_for_before_any_work(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="for real data: give --arc DIR, --ixi DIR, --qmri DIR"):
+            plan(load_preset("paper"), Choice(), tmp_path)
+        with pytest.raises(InputError, match=r"--ixi .*nowhere is no folder"):
+            plan(load_preset("mini"), Choice(), tmp_path, data={"ixi": str(tmp_path / "nowhere")})
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestCollect:
+    def test_scores_are_those_of_the_evaluations(self, grid: Path, results: Results) -> None:
+        for job in jobs_in(grid):
+            if job.cell.task == "pretrain":
+                continue
+            own = pd.read_csv(job.place.folder(job.name) / "eval" / "metrics.csv")
+            key = job.cell.keys()
+            rows = results.scores
+            for name, value in key.items():
+                rows = rows[rows[name] == value]
+            assert len(rows) == len(own)
+            np.testing.assert_allclose(rows["value"], own["value"])
+
+    def test_runs_features_cases_and_the_random_encoder_are_there(self, results: Results) -> None:
+        assert set(results.runs["task"]) == {"pretrain", "ixi_seg", "ixi_denoise", "arc_lesion"}
+        assert {"base", "random"} <= set(results.variants())
+        assert {"base", "random"} <= set(results.invariance["variant"])
+        assert (results.runs["minutes"] > 0).all()
+        assert results.features.filter(regex=r"^f\d+$").shape[1] == 16
+        assert set(results.features["modality"]) == {"T1w", "T2w"}
+        assert (results.cases.groupby(["task", "variant", "modality", "fraction"]).size() == 3).all()
+        assert all(Path(path).is_file() for path in results.cases["prediction"])
+        assert set(results.scores["cohort"]) == {"embedded"}
+
+    def test_an_unknown_grid_is_told(self, grid: Path) -> None:
+        with pytest.raises(InputError, match="holds no grid 'mini': start it with"):
+            collect("mini", f"sqlite:///{grid / 'mlruns.db'}")
+
+
+def state_of(out: Path, cells: set[str]) -> dict[str, tuple[int, int]]:
+    return {cell: found for cell, found in state_safe(out).items() if cell in cells}
+
+
+def state_safe(out: Path) -> dict[str, tuple[int, int]]:
+    ended = {found.data.tags["cell"]: found.info.end_time for found in runs_in(out)}
+    models = {cell: out / "runs" / cell / "models" / "model.pt" for cell in ended}
+    return {cell: (path.stat().st_mtime_ns, ended[cell]) for cell, path in models.items() if path.is_file()}
+
+
+def _alive(out: Path) -> Sequence[str]:
+    """Return the processes whose output goes to a log of the grid."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/fd/1"):
+        try:
+            target = str(link.readlink())
+        except OSError:
+            continue
+        if target.startswith(str(out)):
+            found.append(target)
+    return found
+
+
+def _wait_for(condition: Any, log: Path, seconds: float = 240) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.1)
+
+
+def _same_tensors(first: Path, second: Path) -> bool:
+    ours, theirs = (torch.load(path, weights_only=True) for path in (first, second))
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
