@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import re
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fire.parser import DefaultParseValue
 
@@ -19,6 +20,8 @@ __all__ = ["command_word", "run_torchrun", "torchrun_command"]
 
 _MODULE = "torch.distributed.run"
 _GRACE = 60  # seconds for stopped processes to end; torchrun kills them itself after 30
+# what a process of torchrun says last: the line of `report_input_errors`, or that of an exception
+_ERROR = re.compile(r"^(?:\[rank\d+\]:\s*)?(?:error: (?P<refusal>.+)|(?P<error>[A-Za-z_.]*(?:Error|Exception)\b.*))")
 
 
 def torchrun_command(n_gpus: int, config_files: Sequence[str | Path], settings: Mapping[str, Any]) -> list[str]:
@@ -61,34 +64,66 @@ def run_torchrun(command: Sequence[str]) -> None:
     """Run what `torchrun_command` returned; its processes end with this one, however it ends.
 
     Raises:
-        RuntimeError: the training failed; what it said stands in the output of this process.
+        InputError: what the bundle refuses, as told by one of the processes.
+        RuntimeError: any other failure, in one line; the output of this process has the whole.
     """
-    context = multiprocessing.get_context("spawn")
-    agent = context.Process(target=_run_agent, args=(list(command[3:]),), name="torchrun")
-    agent.start()
+    heard: list[str] = []
+    agent = subprocess.Popen(
+        [command[0], "-m", __name__, *command[3:]],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    listener = threading.Thread(target=_pass_on, args=(agent.stderr, heard), daemon=True)
+    listener.start()
     try:
-        agent.join()
+        status = agent.wait()
     finally:
-        if agent.is_alive():
-            agent.terminate()
-            agent.join(_GRACE)
-            agent.kill()
-    if agent.exitcode:
-        raise RuntimeError(f"torchrun ended with status {agent.exitcode}")
+        _end(agent)
+        listener.join(_GRACE)
+    if status:
+        raise _failure(status, heard)
+
+
+def _end(agent: subprocess.Popen[str]) -> None:
+    agent.terminate()
+    try:
+        agent.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        agent.kill()
+        agent.wait()
+    if agent.stdin is not None:
+        agent.stdin.close()
+
+
+def _pass_on(stream: IO[str], heard: list[str]) -> None:
+    """Copy what the processes say to stderr and keep those lines that tell of errors."""
+    with stream:
+        for line in stream:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+            heard.extend([line.strip()] if _ERROR.search(line) else [])
+
+
+def _failure(status: int, heard: Sequence[str]) -> Exception:
+    found = [match for match in map(_ERROR.search, heard) if match]
+    for match in found:
+        if match["refusal"]:
+            return InputError(match["refusal"])
+    return RuntimeError(found[0]["error"][:300] if found else f"torchrun ended with status {status}")
 
 
 def _run_agent(arguments: list[str]) -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    threading.Thread(target=_follow_parent, daemon=True).start()
     from torch.distributed.run import main
 
     main(arguments)
 
 
-def _follow(parent: multiprocessing.process.BaseProcess) -> None:
+def _follow_parent() -> None:
     """Ask torchrun, which does not watch its parent, to stop when that ends: it stops its own processes then."""
-    parent.join()
+    os.read(0, 1)  # the parent writes nothing and holds it open
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -103,3 +138,7 @@ def _plain(value: Any) -> Any:
 def _same(found: Any, value: Any) -> bool:
     """Return whether two values are equal in value and kind: 1, 1.0 and True are not the same setting."""
     return bool(found == value) and repr(found) == repr(value)
+
+
+if __name__ == "__main__":
+    _run_agent(sys.argv[1:])

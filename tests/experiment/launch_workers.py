@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.errors import InputError
+
+# torch reads them when it is imported, and so does this module
+SETTINGS = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "SLURM_CPUS_PER_TASK")]
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,11 @@ class Item:
 
 
 def do(item: Item) -> None:
-    """Leave begin, end, process and settings of this call in files, or go wrong in the way that the item asks for."""
+    """Leave begin, end and settings of this call in a file, or go wrong in the way that the item asks for."""
     began = time.time()
     TASKS[item.task](item)
     time.sleep(item.seconds)
-    said = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "SLURM_CPUS_PER_TASK")]
-    (item.folder / f"{item.name}.txt").write_text("|".join([str(began), str(time.time()), *said]))
+    (item.folder / f"{item.name}.txt").write_text("|".join([str(began), str(time.time()), *SETTINGS]))
 
 
 def refuse(item: Item) -> None:
@@ -50,12 +53,15 @@ def be_killed(item: Item) -> None:
 
 def be_preempted(item: Item) -> None:
     """Be told by the cluster to make room, the first time."""
-    turns = item.folder / f"{item.name}-turns"
-    with turns.open("a") as stream:
-        stream.write("x")
-    if turns.stat().st_size == 1:
+    if _turn(item) == 1:
         os.kill(os.getpid(), signal.SIGUSR2)
         time.sleep(60)
+
+
+def be_slow_once(item: Item) -> None:
+    """Take longer than a minute, the first time."""
+    if _turn(item) == 1:
+        time.sleep(90)
 
 
 def linger(item: Item) -> None:
@@ -68,11 +74,29 @@ def linger(item: Item) -> None:
         raise
 
 
+def train_on_two(item: Item) -> None:
+    """Train in two processes with the settings in a file."""
+    from scripts.experiment.torchrun import run_torchrun, torchrun_command
+
+    settings = json.loads((item.folder / f"{item.name}.json").read_text())
+    run_torchrun(torchrun_command(2, ["bundles/pretrain_seqinv/configs/train.json"], settings))
+
+
 TASKS = {
     "note": lambda item: None,
     "refuse": refuse,
     "break": break_down,
     "killed": be_killed,
     "preempted": be_preempted,
+    "long, then short": be_slow_once,
     "linger": linger,
+    "train": train_on_two,
 }
+
+
+def _turn(item: Item) -> int:
+    """Return how often this item was begun."""
+    turns = item.folder / f"{item.name}-turns"
+    with turns.open("a") as stream:
+        stream.write("x")
+    return turns.stat().st_size

@@ -1,0 +1,45 @@
+"""What a launcher may use, as users type it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scripts.errors import InputError
+from scripts.experiment.launch_options import LaunchOptions
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"jobs": 0}, "jobs is 0: give a whole number, 1 or more"),
+        ({"jobs": 1.5}, "jobs is 1.5"),
+        ({"gpus": -1}, "gpus is -1: give a whole number, 0 or more"),
+        ({"gpus": True}, "gpus is True"),
+        ({"cpus": "many"}, "cpus is 'many'"),
+        ({"minutes": float("inf")}, "minutes is inf"),
+        ({"minutes": float("nan")}, "minutes is nan"),
+        ({"memory_gb": 0}, "memory_gb is 0"),
+        ({"memory_gb": "32G"}, "memory_gb is '32G': give a number of gigabytes"),
+        ({"partition": ""}, "partition is ''"),
+        ({"account": True}, "account is True"),
+        ({"setup": 3}, "setup is 3: give shell lines"),
+        ({"wait": "perhaps"}, "wait='perhaps' is neither true nor false"),
+        ({"node": 3}, "no option --node: there are --jobs"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_values_that_cannot_be_meant_are_refused(given: dict[str, Any], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        LaunchOptions.chosen(given)
+
+
+def test_slurm_is_told_what_a_job_may_use() -> None:
+    told = LaunchOptions.chosen({"setup": "module load cuda", "gpus": 2, "cpus": 12, "partition": "a100", "jobs": None})
+    asked = told.on_slurm()
+    assert asked["slurm_setup"] == ["module load cuda", "export OMP_NUM_THREADS=6"]
+    assert (asked["gpus_per_node"], asked["cpus_per_task"], asked["mem_gb"], asked["timeout_min"]) == (2, 12, 32.0, 720)
+    assert asked["slurm_partition"] == "a100"
+    assert not {"slurm_account", "slurm_constraint", "slurm_array_parallelism"} & set(asked)
+    assert "gpus_per_node" not in LaunchOptions(gpus=0).on_slurm()
