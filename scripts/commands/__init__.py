@@ -12,9 +12,8 @@ COMMANDS: dict[str, Any] = {
     "cohort": {"qmri": data.cohort_qmri, "ixi": data.cohort_ixi, "arc": data.cohort_arc},
     "prepare": {"ixi": data.prepare_ixi, "arc": data.prepare_arc, "qmri": data.prepare_qmri},
     "benchmark": {"inference": networks.benchmark_inference, "views": networks.benchmark_views},
-    "compare": networks.compare,
     "demo": networks.demo,
-    "experiment": {"run": experiment.run},
+    "experiment": {"run": experiment.run, "report": experiment.report, "compare": experiment.compare},
     "gallery": networks.gallery,
     "predict": networks.predict,
 }

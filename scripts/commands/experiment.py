@@ -7,7 +7,7 @@ from typing import Any
 
 from scripts.switches import is_given
 
-__all__ = ["run"]
+__all__ = ["compare", "report", "run"]
 
 Words = str | int | float | tuple[Any, ...] | list[Any]
 
@@ -68,6 +68,45 @@ def run(
         print("\n".join(line for job in cells for line in commands(job)))
         return
     run_grid(cells, chosen, processes=jobs, minutes=minutes).tell(cells)
+
+
+def report(
+    out: str = "experiments/mini", grid: str | None = None, tracking_uri: str | None = None, page: str | None = None
+) -> None:
+    """Write tables, figures and report.html of a grid into ``out``/report, from MLflow and the result tables alone.
+
+    Args:
+        out: folder of the grid, or any folder to write to with ``tracking_uri``.
+        grid: its name; default: the only one that the store holds.
+        tracking_uri: MLflow store; default: mlruns.db in ``out``.
+        page: also write the results as this Markdown file, its pictures into ``images`` beside it.
+    """
+    from scripts.experiment.report import write_report
+
+    print(write_report(out, grid=grid, uri=tracking_uri, page=page))
+
+
+def compare(
+    out: str = "experiments/mini",
+    grid: str | None = None,
+    tracking_uri: str | None = None,
+    port: int | None = None,
+    open: bool = False,  # noqa: A002
+) -> None:
+    """Serve MLflow on this machine and print the address where the grid's runs stand side by side; Ctrl-C ends it.
+
+    Args:
+        out: folder of the grid.
+        grid: its name; default: the only one that the store holds.
+        tracking_uri: MLflow store; default: mlruns.db in ``out``.
+        port: of the server; default: a free one.
+        open: open the address in the browser.
+    """
+    from scripts.experiment.compare_runs import serve
+    from scripts.experiment.report import find_grid
+
+    uri, name = find_grid(out, grid, tracking_uri)
+    serve(uri, name, port=port, open_browser=open)
 
 
 def _words(value: Words | None) -> list[str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scripts.switches import is_given
 
-__all__ = ["benchmark_inference", "benchmark_views", "compare", "demo", "gallery", "predict"]
+__all__ = ["benchmark_inference", "benchmark_views", "demo", "gallery", "predict"]
 
 
 def benchmark_views(
@@ -124,20 +124,6 @@ def demo(
         task_epochs=task_epochs,
         heads=heads,
     )
-
-
-def compare(out: str, max_epochs: int = 30, seed: int = 0, page: str | None = None) -> None:
-    """Pretrain Base, SeqAug and SeqInv alike with the demo's network and measure all; continues what was begun.
-
-    Args:
-        out: folder for all of it.
-        max_epochs: length of each pretraining, in epochs of the demo.
-        seed: of cohort, weights and views.
-        page: Markdown file to write; default: RESULTS.md in ``out``.
-    """
-    from scripts.compare import compare_variants
-
-    print(compare_variants(out, max_epochs=max_epochs, seed=seed, page=page))
 
 
 def gallery(out: str, dataset_dir: str, subjects: int = 2, height: float = 0.45) -> None:

@@ -21,6 +21,7 @@ LAYOUTS = {PRETRAIN: "qmri", "ixi_seg": "ixi", "arc_lesion": "arc", "ixi_denoise
 """Task -> the dataset that it reads."""
 
 _BUNDLES = {PRETRAIN: "pretrain_seqinv"}
+_EMBEDDED_BY = "ixi_seg"
 _MODES = ("base", "seqaug", "seqinv")
 
 
@@ -165,9 +166,12 @@ def _task_cells(
     for task in (name for name in tasks if name in limits):
         part = preset.tasks[task]
         modalities = [m for m in limits[task].modalities if choice.modalities is None or m in choice.modalities]
+        fractions = limits[task].fractions if choice.fractions is None else choice.fractions
         for modality in modalities:
-            for fraction in limits[task].fractions if choice.fractions is None else choice.fractions:
-                source = {"encoder": ENCODERLESS[variant]} if encoder is None else {}
+            for fraction in fractions:
+                source: dict[str, Any] = {"encoder": ENCODERLESS[variant]} if encoder is None else {}
+                if task == _EMBEDDED_BY and fraction == max(fractions):
+                    source["embed"] = True  # a frozen encoder gives the same features whatever the fraction
                 own = {"modality": modality, "label_fraction": fraction, "variant": variant, "seed": seed}
                 yield Cell(
                     task=task,

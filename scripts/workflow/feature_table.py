@@ -23,7 +23,7 @@ class FeatureTable:
     """Embed each image of an evaluation with the encoder inside the network, and write ``features.csv``.
 
     One row per image: ``subject``, ``site``, f0 .. f<C-1>, the mean of the bottleneck over the cells that hold the
-    head (see `scripts.workflow.embed.embed_volume`).
+    head, in windows side by side (see `scripts.workflow.embed.embed_volume`).
 
     Args:
         patch_size: side of the windows [voxels].
@@ -61,6 +61,8 @@ class FeatureTable:
         for given, added in zip(engine.state.batch, engine.state.output, strict=True):
             sample = {**given, **added}
             image = sample["image"].as_subclass(Tensor)[None].to(engine.state.device)
-            pooled = embed_volume(image, encoder, roi_size=[self.patch_size] * 3, sw_batch_size=8)["pooled"]
+            pooled = embed_volume(image, encoder, roi_size=[self.patch_size] * 3, overlap=0.0, sw_batch_size=8)[
+                "pooled"
+            ]
             features = {f"f{n}": float(value) for n, value in enumerate(pooled)}
             self.rows.append({"subject": str(sample["subject"]), "site": str(sample["site"]), **features})

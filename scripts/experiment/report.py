@@ -1,0 +1,75 @@
+"""Everything that a grid found, as tables, figures, one page to open and one to commit."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import InputError
+from scripts.experiment.results import collect
+from scripts.workflow.mlflow_run import quiet_client
+
+__all__ = ["find_grid", "write_report"]
+
+logger = logging.getLogger(__name__)
+
+
+def find_grid(out: str | Path, grid: str | None = None, uri: str | None = None) -> tuple[str, str]:
+    """Return the MLflow store of a grid and its name.
+
+    Args:
+        out: folder of the grid, where its store lies unless ``uri`` or ``MLFLOW_TRACKING_URI`` says otherwise.
+        grid: its name; None takes the only one in the store.
+        uri: MLflow store.
+
+    Raises:
+        InputError: no store, no grid in it, or several and none named.
+    """
+    store = Path(out) / "mlruns.db"
+    if uri is None and "MLFLOW_TRACKING_URI" not in os.environ and not store.is_file():
+        raise InputError(f"{store} is missing: run the grid first (python -m scripts experiment run --out {out})")
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store.resolve()}"
+    names = _grids(quiet_client()(uri))
+    if grid is None and len(names) != 1:
+        told = ", ".join(names) if names else "none"
+        raise InputError(f"{uri} holds {len(names)} grids ({told}): name one by --grid")
+    return uri, grid or names[0]
+
+
+def write_report(out: str | Path, *, grid: str | None = None, uri: str | None = None, page: str | None = None) -> str:
+    """Write tables, figures and ``report.html`` into ``report`` beneath a folder; return where they lie, in words.
+
+    Args:
+        out: the folder.
+        grid: see `find_grid`.
+        uri: see `find_grid`.
+        page: Markdown page to write besides.
+    """
+    from scripts.experiment.figures import write_figures
+    from scripts.experiment.html import write_html
+    from scripts.experiment.results_page import write_results_page
+    from scripts.experiment.tables import all_tables, write_tables
+
+    uri, name = find_grid(out, grid, uri)
+    results = collect(name, uri)
+    folder = Path(out) / "report"
+    written = write_tables(results, folder / "tables")
+    figures = write_figures(results, folder / "figures")
+    html = write_html(results, all_tables(results), figures, folder)
+    lines = [
+        f"Report on {len(results.runs)} of {len(results.planned)} runs of the grid {name}:",
+        f"  page     {html}",
+        f"  tables   {folder / 'tables'} ({len(written)} files: Markdown, LaTeX, CSV)",
+        f"  figures  {folder / 'figures'} ({len(figures)} pictures)",
+    ]
+    if page:
+        lines.append(f"  results  {write_results_page(results, figures, Path(page))}")
+    return "\n".join(lines)
+
+
+def _grids(client: Any) -> list[str]:
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    found = client.search_runs(experiments, "tags.grid_parent != ''")
+    return sorted({run.data.tags["grid_parent"] for run in found})
