@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
 import shlex
 import signal
@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,12 @@ import pytest
 import torch
 
 from scripts.errors import InputError
-from scripts.experiment.execute import Job, commands, is_finished
+from scripts.experiment.execute import Job, execute, is_finished
 from scripts.experiment.grid import Choice
+from scripts.experiment.pool import run_jobs
 from scripts.experiment.presets import load_preset
 from scripts.experiment.results import Results, collect
-from scripts.experiment.run import plan
+from scripts.experiment.run import Outcome, plan, run_grid
 from scripts.workflow.mlflow_run import quiet_client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +46,11 @@ def run(out: Path, *options: str, code: int = 0) -> str:
 
 def jobs_in(out: Path, **choice: Any) -> list[Job]:
     return plan(load_preset(TINY), Choice(**choice), out)
+
+
+def again(out: Path, **choice: Any) -> Outcome:
+    """The same without a command line: the start of a process takes longer than a run."""
+    return run_grid(jobs_in(out, **choice), load_preset(TINY))
 
 
 def runs_in(out: Path) -> list[Any]:
@@ -65,8 +73,10 @@ def state(out: Path) -> dict[str, tuple[int, int]]:
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("grid") / "tiny"
     told = run(out, "--jobs", "2")
-    assert "6 of 6 runs are finished" not in told  # there are 9
-    assert "9 of 9 runs are finished" in told
+    assert "Grid tiny in" in told
+    assert "7 runs, 0 of them finished, 7 to do" in told
+    assert "7 of 7 runs are finished" in told
+    assert "the last one" in told
     return out
 
 
@@ -88,33 +98,26 @@ class TestRun:
 
     def test_typed_again_it_runs_nothing(self, grid: Path) -> None:
         before = state(grid)
-        told = run(grid)
-        assert "9 runs, 9 of them finished, 0 to do" in told
+        outcome = again(grid)
+        assert (len(outcome.finished), outcome.failed, outcome.left) == (7, {}, [])
         assert state(grid) == before
 
-    def test_lost_weights_are_made_again_and_nothing_else(self, grid: Path) -> None:
+    def test_lost_weights_are_made_again_and_a_new_cell_is_added(self, grid: Path) -> None:
         job = next(job for job in jobs_in(grid) if job.cell.variant == "random" and job.cell.task == "ixi_denoise")
         before = state(grid)
         model = job.place.folder(job.name) / "models" / "model.pt"
-        kept = model.read_bytes()
+        kept = torch.load(model, weights_only=True)
         model.unlink()
         (model.parent / "checkpoint.pt").unlink()
-        assert "8 of them finished, 1 to do" in run(grid)
+        assert again(grid, study=True, tasks=["pretrain", "ixi_denoise"]).failed == {}
         after = state(grid)
-        assert {cell for cell in after if after[cell] != before[cell]} == {job.name}
-        assert model.read_bytes() == kept
-
-    def test_the_study_adds_its_variants_only(self, grid: Path) -> None:
-        before = state(grid)
-        told = run(grid, "--study", "true", "--task", "pretrain")
-        assert "1 to do" in told
-        after = state(grid)
-        assert {key: after[key] for key in before} == before
         added = [cell for cell in after if cell not in before]
-        assert len(added) == 1
-        assert added[0].startswith("pretrain-seqinv-no_l1-s0-")
-        plan_file = collect("tiny", f"sqlite:///{grid / 'mlruns.db'}").planned
-        assert len(plan_file) == 10
+        assert [cell.rsplit("-", 1)[0] for cell in added] == ["pretrain-seqinv-no_l1-s0"]
+        assert {cell for cell in before if after[cell] != before[cell]} == {job.name}
+        made = torch.load(model, weights_only=True)
+        assert all(torch.equal(value, made[key]) for key, value in kept.items())
+        # the plan has what was there before, too
+        assert len(collect("tiny", job.place.uri).planned) == 8
 
     def test_dry_run_prints_commands_that_work_as_printed(self, grid: Path, tmp_path: Path) -> None:
         done = run(tmp_path / "dry", "--dry_run", "--task", "ixi_denoise", "--variant", "random")
@@ -126,10 +129,9 @@ class TestRun:
             words = shlex.split(line.replace(missing, data))
             assert words[:2] == ["python", "-m"]
             subprocess.run([sys.executable, *words[1:]], cwd=ROOT, check=True, capture_output=True, timeout=200)
-        jobs = jobs_in(tmp_path / "dry", tasks=["ixi_denoise"], variants=["random"])
-        assert [len(commands(job)) for job in jobs] == [2]
+        (job,) = jobs_in(tmp_path / "dry", tasks=["ixi_denoise"], variants=["random"])
         # the plain commands count as the cell
-        assert is_finished(jobs[0], quiet_client()(jobs[0].place.uri))
+        assert is_finished(job, quiet_client()(job.place.uri))
 
 
 class TestKilled:
@@ -159,31 +161,46 @@ class TestKilled:
             steps = [entry.step for entry in client.get_metric_history(found.info.run_id, "train_loss")]
             assert steps == sorted(set(steps)), "a step was logged twice"
 
-    def test_stopped_by_the_clock_it_says_how_to_go_on(self, tmp_path: Path) -> None:
-        told = run(tmp_path / "short", "--minutes", "0.05", "--task", "pretrain")
-        assert "1 are left: type the same command again to go on" in told
+    def test_stopped_by_the_clock_it_is_left_for_another_time(self, grid: Path, tmp_path: Path) -> None:
+        jobs = jobs_in(tmp_path / "short", tasks=["pretrain"])
+        outcome = run_grid(jobs, load_preset(TINY), minutes=0.02)
+        assert (outcome.finished, outcome.failed, outcome.left) == ([], {}, [jobs[0].name])
         assert not _alive(tmp_path / "short")
 
 
 class TestFailures:
-    def test_one_failed_run_is_told_and_the_others_go_on(self, grid: Path, tmp_path: Path) -> None:
-        content = json.loads(TINY.read_text())
-        content["tasks"]["ixi_seg"]["settings"]["normalisation"] = "nonsense"
-        broken = tmp_path / "tiny.json"
-        broken.write_text(json.dumps(content))
-        choice = ["--variant", "random", "--modality", "T1w", "--task", "ixi_seg,ixi_denoise"]
-        done = subprocess.run(
-            [*command(tmp_path / "out", *choice)[:6], str(broken), *command(tmp_path / "out", *choice)[7:]],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        told = done.stdout + done.stderr
-        assert done.returncode == 3, told
-        assert "normalisation='nonsense' is unknown: choose foreground, volume or box" in told
+    def test_one_failed_run_is_told_and_the_others_go_on(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        preset = load_preset(TINY)
+        broken = replace(preset.tasks["ixi_seg"], settings={**preset.tasks["ixi_seg"].settings, "normalisation": "odd"})
+        preset = replace(preset, tasks={**preset.tasks, "ixi_seg": broken})
+        jobs = plan(preset, Choice(variants=["random"], tasks=["ixi_seg", "ixi_denoise"]), tmp_path)
+        outcome = run_grid(jobs, preset)
+        assert outcome.finished == [jobs[1].name]
+        reason = "normalisation='odd' is unknown: choose foreground, volume or box"
+        assert outcome.failed == {jobs[0].name: reason}
+        with pytest.raises(SystemExit, match="3"):
+            outcome.tell(jobs)
+        told = capsys.readouterr().out
         assert "1 of 2 runs are finished" in told
+        assert f"failed: {jobs[0].name}: {reason}" in told
         assert "Traceback" not in told
+        assert "Traceback" in jobs[0].log.read_text()
+
+    def test_a_killed_process_costs_its_own_job_only(self) -> None:
+        outcomes = dict(run_jobs([-1, 2, 3], _end_or_not))
+        assert isinstance(outcomes[-1], BrokenProcessPool)
+        assert {job: error for job, error in outcomes.items() if job > 0} == {2: None, 3: None}
+
+    def test_a_run_that_another_process_is_at_is_left_alone(self, tmp_path: Path) -> None:
+        (job,) = jobs_in(tmp_path, tasks=["pretrain"])
+        folder = job.place.folder(job.name)
+        folder.mkdir(parents=True)
+        with (folder / "lock").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            with pytest.raises(InputError, match="another process is running it"):
+                execute(job)
 
     def test_real_data_are_asked_for_before_any_work(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="for real data: give --arc DIR, --ixi DIR, --qmri DIR"):
@@ -212,7 +229,7 @@ class TestCollect:
         assert {"base", "random"} <= set(results.invariance["variant"])
         assert (results.runs["minutes"] > 0).all()
         assert results.features.filter(regex=r"^f\d+$").shape[1] == 16
-        assert set(results.features["modality"]) == {"T1w", "T2w"}
+        assert set(results.features["modality"]) == {"T1w"}
         assert (results.cases.groupby(["task", "variant", "modality", "fraction"]).size() == 3).all()
         assert all(Path(path).is_file() for path in results.cases["prediction"])
         assert set(results.scores["cohort"]) == {"embedded"}
@@ -220,6 +237,11 @@ class TestCollect:
     def test_an_unknown_grid_is_told(self, grid: Path) -> None:
         with pytest.raises(InputError, match="holds no grid 'mini': start it with"):
             collect("mini", f"sqlite:///{grid / 'mlruns.db'}")
+
+
+def _end_or_not(job: int) -> None:
+    if job < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def state_of(out: Path, cells: set[str]) -> dict[str, tuple[int, int]]:
