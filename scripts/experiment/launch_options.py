@@ -25,8 +25,8 @@ class LaunchOptions:
         gpus: GPUs of each job. Local: 1 if there is one; Slurm: 1.
         cpus: cores of each job. Local: the cores divided by ``jobs``; Slurm: 8.
         memory_gb: memory of each job [GB]. Local: not limited; Slurm: 32.
-        minutes: time limit of each job [min], a longer one continues from its checkpoint in a new turn. Local: none;
-            Slurm: 720.
+        minutes: time limit of each job [min]; a longer one continues from its checkpoint in a new turn, 5 times at
+            most on this machine and 20 on Slurm. Local: none; Slurm: 720.
         partition: of Slurm.
         account: of Slurm.
         constraint: features that a node must have, as Slurm's ``--constraint``.

@@ -40,13 +40,15 @@ def submit_arrays(
         name: of the jobs, before that of the stage.
 
     Raises:
-        InputError: no Slurm here, or it refuses the jobs; none is left in the queue then.
+        InputError: no Slurm here, jobs of these names are still queued, or Slurm refuses ours; none of them is left in
+            the queue then.
     """
     arrays: list[list[Any]] = []
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=TURNS)
     except RuntimeError as error:
         raise InputError("no Slurm here (srun was not found): log in to the cluster, or --launcher local") from error
+    _refuse_twice([f"{name}-{stage}" for stage, _ in stages])
     for stage, items in stages:
         executor.update_parameters(name=f"{name}-{stage}", **options.on_slurm())
         if arrays:
@@ -72,7 +74,7 @@ def ended(jobs: Sequence[Any]) -> Iterator[tuple[int, Any, str | None]]:
     """
     left, gone, began = dict(enumerate(jobs)), set[int](), time.monotonic()
     while left:
-        queued = _queue()
+        queued = _queue("--array", "--format=%i")
         for index, job in list(left.items()):
             if job.paths.result_pickle.exists() or index in gone:
                 del left[index]
@@ -88,7 +90,15 @@ def array_id(jobs: Sequence[Any]) -> str:
     return str(jobs[0].job_id).split("_")[0]
 
 
-def _queue() -> set[str] | None:
-    command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
+def _refuse_twice(names: Sequence[str]) -> None:
+    queued = _queue("--format=%F", f"--name={','.join(names)}") if names else None
+    if queued:
+        numbers = " ".join(sorted(queued))
+        raise InputError(f"Slurm still has jobs of this grid: wait for them (squeue --me), or scancel {numbers} first")
+
+
+def _queue(*options: str) -> set[str] | None:
+    """Return the numbers of our jobs in the queue, None if Slurm does not answer."""
+    command = ["squeue", "--noheader", f"--user={getpass.getuser()}", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return set(done.stdout.split()) if done.returncode == 0 else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pickle
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ class Work:
         """
         if self.launcher is not None:
             threading.Thread(target=_end_with, args=(self.launcher,), daemon=True).start()
+        os.register_at_fork(after_in_child=_leave_signals_to_the_job)
         os.environ.update(self.environment)
         try:
             work, item = pickle.loads(self.payload)
@@ -94,6 +96,12 @@ def _end_with(launcher: Path) -> None:
     except FileNotFoundError:
         pass
     os._exit(1)
+
+
+def _leave_signals_to_the_job() -> None:
+    """Undo submitit's handlers in a forked process, such as a DataLoader's: only the job itself may queue it again."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _one_line(error: BaseException) -> str:

@@ -115,6 +115,8 @@ def _failure(status: int, heard: Sequence[str]) -> Exception:
 
 
 def _run_agent(arguments: list[str]) -> None:
+    # that of a time limit, which some clusters send to every process: only the job itself acts on it
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     from torch.distributed.run import main
 

@@ -139,6 +139,7 @@ def test_a_preempted_job_gets_another_turn(launch: Callable[..., Launch[Item]], 
     done = launch({"first": {"a": "preempted"}})
     assert _names(done.finished) == ["a"]
     assert (tmp_path / "a-turns").read_text() == "xx"
+    assert (tmp_path / "a-child").read_text() == "stayed"
 
 
 @pytest.mark.slow
@@ -248,12 +249,18 @@ def test_slurm_jobs_are_handed_over_and_not_waited_for(
     done = launch({"first": {"a": "linger"}}, "slurm", gpus=0, cpus=1, memory_gb=0.5, minutes=5)
     assert (_names(done.left), done.finished, done.failed) == (["a"], [], [])
     assert f"scancel {done.ids['first']}" in capsys.readouterr().out
+    with pytest.raises(InputError, match=f"still has jobs of this grid.* scancel {done.ids['first']} first"):
+        launch({"first": {"a": "linger"}}, "slurm")
     subprocess.run(["scancel", done.ids["first"]], check=True)
+    assert _within(20, lambda: "experiment-first" not in _queued())
 
 
 @needs_slurm
 def test_what_slurm_refuses_is_told_and_nothing_stays_queued(launch: Callable[..., Launch[Item]]) -> None:
     with pytest.raises(InputError, match=r"Slurm refused the jobs .*[Pp]artition"):
         launch({"first": dict.fromkeys("ab", "note")}, "slurm", partition="nowhere")
-    queue = subprocess.run(["squeue", "--noheader", "--format=%j"], capture_output=True, text=True, check=True)
-    assert "experiment-first" not in queue.stdout
+    assert "experiment-first" not in _queued()
+
+
+def _queued() -> str:
+    return subprocess.run(["squeue", "--noheader", "--format=%j"], capture_output=True, text=True, check=True).stdout
