@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scripts.switches import is_given
+from scripts.switches import is_given, is_on
 
 __all__ = ["compare", "report", "run"]
 
@@ -24,10 +24,19 @@ def run(
     qmri: str | None = None,
     ixi: str | None = None,
     arc: str | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     minutes: float | None = None,
     dry_run: bool = False,
     tracking_uri: str | None = None,
+    launcher: str | None = None,
+    gpus: int | None = None,
+    cpus: int | None = None,
+    memory_gb: float | None = None,
+    partition: str | None = None,
+    account: str | None = None,
+    constraint: str | None = None,
+    setup: str | tuple[str, ...] | None = None,
+    wait: bool = False,
 ) -> None:
     """Train and evaluate a grid of variants, tasks, modalities and label fractions; typed again, it continues.
 
@@ -43,15 +52,25 @@ def run(
         qmri: folder of your own quantitative maps instead of the embedded cohort.
         ixi: folder of a prepared IXI.
         arc: folder of a prepared ARC.
-        jobs: runs side by side, sharing the cores.
-        minutes: stop after so many; what was begun continues when the command is typed again.
+        jobs: runs side by side, sharing the cores; default: 1, or what the launcher takes.
+        minutes: stop after so many; what was begun continues when the command is typed again. Of each Slurm job.
         dry_run: only print the plain commands.
         tracking_uri: MLflow store; default: mlruns.db in ``out``.
+        launcher: local or slurm, through submitit (pip install -e ".[cluster]"); see docs/cluster.md.
+        gpus: of each run; several train it by torchrun.
+        cpus: cores of each job.
+        memory_gb: memory of each job.
+        partition: of Slurm.
+        account: of Slurm.
+        constraint: features that a node must have.
+        setup: shell lines before each Slurm job.
+        wait: watch Slurm's jobs to their end.
     """
     from scripts.experiment.execute import commands
     from scripts.experiment.grid import Choice
+    from scripts.experiment.launch import LaunchOptions
     from scripts.experiment.presets import load_preset
-    from scripts.experiment.run import plan, run_grid
+    from scripts.experiment.run import plan, run_grid, submit_grid
 
     chosen = load_preset(preset)
     choice = Choice(
@@ -60,14 +79,28 @@ def run(
         modalities=_words(modality),
         fractions=_numbers(label_fraction, "label_fraction", float),
         seeds=_numbers(seeds, "seeds", int),
-        study=study,
+        study=is_on(study, "study"),
     )
     folder = Path(out) if out else Path("experiments") / chosen.name
-    cells = plan(chosen, choice, folder, uri=tracking_uri, data={"qmri": qmri, "ixi": ixi, "arc": arc})
-    if dry_run:
+    given: dict[str, Any] = {
+        "jobs": jobs,
+        "minutes": minutes,
+        "gpus": gpus,
+        "cpus": cpus,
+        "memory_gb": memory_gb,
+        "wait": wait,
+    }
+    given |= {"partition": partition, "account": account, "constraint": constraint, "setup": setup}
+    options = LaunchOptions.chosen(given) if launcher else None
+    data = {"qmri": qmri, "ixi": ixi, "arc": arc}
+    cells = plan(chosen, choice, folder, uri=tracking_uri, data=data, gpus=gpus or 1)
+    if is_on(dry_run, "dry_run"):
         print("\n".join(line for job in cells for line in commands(job)))
         return
-    run_grid(cells, chosen, processes=jobs, minutes=minutes).tell(cells)
+    if launcher and options is not None:
+        submit_grid(cells, chosen, launcher, options).tell(cells)
+    else:
+        run_grid(cells, chosen, processes=jobs or 1, minutes=minutes).tell(cells)
 
 
 def report(

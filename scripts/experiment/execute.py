@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.demo import run_bundle
+from scripts.demo import BUNDLES, run_bundle
 from scripts.errors import InputError, find_input_error
 from scripts.experiment.grid import LAYOUTS, PRETRAIN, Cell
+from scripts.experiment.torchrun import run_torchrun, torchrun_command
 from scripts.files import atomic_write
 
 __all__ = ["Job", "Place", "commands", "execute", "headline", "is_finished"]
@@ -73,7 +74,7 @@ class Job:
 
 
 def commands(job: Job) -> list[str]:
-    """Return what one would type to do the same: training, then evaluation."""
+    """Return what one would type to do the same on one device: training, then evaluation."""
     options = " ".join(f"--{key} {shlex.quote(_word(value))}" for key, value in _settings(job).items())
     lines = []
     for names in _configs(job.cell):
@@ -122,7 +123,11 @@ def execute(job: Job) -> None:
         with _output_to(job.log), _one_line(job.log):
             for names, command in zip(_configs(job.cell), commands(job), strict=True):
                 sys.stdout.write(f"{command}\n")
-                run_bundle(names, _settings(job), job.cell.bundle)
+                if job.place.gpus > 1 and "evaluate.json" not in names:
+                    paths = [BUNDLES / job.cell.bundle / "configs" / name for name in names]
+                    run_torchrun(torchrun_command(job.place.gpus, paths, _settings(job)))
+                else:
+                    run_bundle(names, _settings(job), job.cell.bundle)
 
 
 def headline(job: Job) -> str:

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import platform
 import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from scripts.errors import InputError
-from scripts.experiment.execute import Job, Place, execute, headline, is_finished
-from scripts.experiment.grid import Cell, Choice, expand
+from scripts.experiment.begin import begin_grid, clock
+from scripts.experiment.execute import Job, Place, execute, headline
+from scripts.experiment.grid import LAYOUTS, PRETRAIN, Cell, Choice, expand
+from scripts.experiment.launch import LaunchOptions, submit_stages
 from scripts.experiment.pool import run_jobs
 from scripts.experiment.presets import Preset
-from scripts.workflow.mlflow_run import ensure_parent, find_parent, git_commit, quiet_client
 
-__all__ = ["Outcome", "plan", "run_grid"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Outcome", "plan", "run_grid", "submit_grid"]
 
 _COHORTS = {"qmri": "--qmri", "ixi": "--ixi", "arc": "--arc"}
 
@@ -59,7 +55,13 @@ class Outcome:
 
 
 def plan(
-    preset: Preset, choice: Choice, out: Path, *, uri: str | None = None, data: dict[str, str | None] | None = None
+    preset: Preset,
+    choice: Choice,
+    out: Path,
+    *,
+    uri: str | None = None,
+    data: dict[str, str | None] | None = None,
+    gpus: int = 1,
 ) -> list[Job]:
     """Return the jobs of a grid, in the order in which they are run.
 
@@ -69,6 +71,7 @@ def plan(
         out: folder of everything.
         uri: MLflow store; None is ``mlruns.db`` in ``out``, or that of ``MLFLOW_TRACKING_URI``.
         data: layout (qmri, ixi, arc) -> folder of the user's own dataset, None for the embedded cohort.
+        gpus: of each training.
 
     Raises:
         InputError: a choice that the preset does not have, a folder that is not there, or data that are needed.
@@ -89,12 +92,12 @@ def plan(
             told = "-".join(f"{name}{value:g}" for name, value in cohort.items())
             folders[layout] = str((out / "data" / f"{layout}-{told}").resolve())
     cells = expand(preset, choice, identity)
-    missing = sorted({_layout(cell) for cell in cells if not folders[_layout(cell)]})
+    missing = sorted({LAYOUTS[cell.task] for cell in cells if not folders[LAYOUTS[cell.task]]})
     if missing:
         options = ", ".join(f"{_COHORTS[layout]} DIR" for layout in missing)
         raise InputError(f"the preset {preset.name} is for real data: give {options}, see docs/data")
     store = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(out / 'mlruns.db').resolve()}"
-    place = Place(preset.name, out.resolve(), store, folders)
+    place = Place(preset.name, out.resolve(), store, folders, gpus)
     return [Job(cell, place) for cell in cells]
 
 
@@ -110,70 +113,47 @@ def run_grid(jobs: Sequence[Job], preset: Preset, *, processes: int = 1, minutes
     Returns:
         What became of each cell.
     """
-    place = jobs[0].place
-    client = quiet_client()(place.uri)
-    make_cohorts(jobs, preset)
-    record_plan(jobs, preset, client, processes)
-    todo = [job for job in jobs if not is_finished(job, client)]
+    todo = begin_grid(jobs, preset, processes)
     outcome = Outcome(finished=[job.name for job in jobs if job not in todo])
-    announce(jobs, todo)
     _run(todo, processes, minutes, outcome)
     outcome.left = [job.name for job in todo if job.name not in {*outcome.finished, *outcome.failed}]
     return outcome
 
 
-def announce(jobs: Sequence[Job], todo: Sequence[Job]) -> None:
-    """Say what will run, and for how long."""
+def submit_grid(jobs: Sequence[Job], preset: Preset, launcher: str, options: LaunchOptions) -> Outcome:
+    """Hand what is not finished to submitit, pretrainings first.
+
+    Args:
+        jobs: the result of `plan`.
+        preset: theirs.
+        launcher: local or slurm.
+        options: how many at once, and what each may use.
+
+    Returns:
+        What became of each cell; those that were handed to Slurm and not waited for are left.
+    """
     place = jobs[0].place
-    told = f"Grid {place.grid} in {place.out}: {len(jobs)} runs, {len(jobs) - len(todo)} of them finished"
-    seconds = sum(job.cell.seconds for job in todo)
-    tqdm.write(f"{told}, {len(todo)} to do" + (f", about {_clock(seconds)}." if seconds else "."))
-    by_task: dict[str, list[Cell]] = {}
-    for job in todo:
-        by_task.setdefault(job.cell.task, []).append(job.cell)
-    for task, cells in by_task.items():
-        variants = ", ".join(dict.fromkeys(cell.variant for cell in cells))
-        modalities = ", ".join(dict.fromkeys(cell.modality for cell in cells))
-        fractions = ", ".join(dict.fromkeys(f"{cell.fraction:.0%}" for cell in cells))
-        tqdm.write(f"  {task:12s} {len(cells):3d} runs: {variants}; {modalities}; labels {fractions}")
-
-
-def make_cohorts(jobs: Sequence[Job], preset: Preset) -> None:
-    """Make the embedded cohorts that the jobs read, those that are not there yet."""
-    from scripts.data.cohort.arc import make_arc_cohort
-    from scripts.data.cohort.ixi import make_ixi_cohort
-    from scripts.data.cohort.qmri import make_qmri_cohort
-
-    makers: dict[str, Any] = {"qmri": make_qmri_cohort, "ixi": make_ixi_cohort, "arc": make_arc_cohort}
-    place = jobs[0].place
-    for layout in {_layout(job.cell): None for job in jobs}:
-        folder = Path(place.data[layout])
-        if folder.is_relative_to(place.out / "data"):
-            makers[layout](folder, **{"seed": 0, **(preset.cohorts or {})[layout]})
-
-
-def record_plan(jobs: Sequence[Job], preset: Preset, client: Any, processes: int) -> None:
-    """Write into the grid's own MLflow run which cells belong to it; those of earlier plans stay, unless replaced."""
-    place = jobs[0].place
-    parent = find_parent(client, place.grid)
-    known: dict[str, Any] = {}
-    if parent is not None and any(entry.path == "grid.json" for entry in client.list_artifacts(parent.info.run_id)):
-        known = json.loads(Path(client.download_artifacts(parent.info.run_id, "grid.json")).read_text())
-    parent = ensure_parent(client, place.uri, f"grid-{place.grid}", place.grid)
-    cells = {_key(cell): cell for cell in known.get("cells", [])}
-    for job in jobs:
-        row = {**job.cell.keys(), "cell": job.name}
-        cells[_key(row)] = row
-    facts = {
-        "preset": preset.name,
-        "description": preset.description,
-        "commit": git_commit(),
-        "started": known.get("facts", {}).get("started") or time.strftime("%Y-%m-%d %H:%M:%S"),
-        "hardware": _hardware(),
-        "processes": processes,
-        **{layout: folder for layout, folder in place.data.items() if folder},
-    }
-    client.log_dict(parent.info.run_id, {"cells": list(cells.values()), "facts": facts}, "grid.json")
+    todo = begin_grid(jobs, preset, options.jobs or 1)
+    launch = submit_stages(
+        [
+            ("pretraining", [job for job in todo if job.cell.task == PRETRAIN]),
+            ("tasks", [job for job in todo if job.cell.task != PRETRAIN]),
+        ],
+        execute,
+        launcher=launcher,
+        folder=place.out / "jobs",
+        options=options,
+        title=lambda job: job.cell.title,
+        headline=headline,
+        name=f"seqinv-{place.grid}",
+        afterwards=f"python -m scripts experiment report --out {place.out}",
+    )
+    done = [job.name for job in jobs if job not in todo]
+    return Outcome(
+        finished=[*done, *(job.name for job in launch.finished)],
+        failed={job.name: why for job, why in launch.failed},
+        left=[job.name for job in launch.left],
+    )
 
 
 def _run(jobs: Sequence[Job], processes: int, minutes: float | None, outcome: Outcome) -> None:
@@ -214,8 +194,8 @@ class _Clock:
         if not failed:
             self.seen.setdefault(job.cell.task, []).append(took)
         seconds = sum(self._expected(cell) for cell in self.left.values())
-        rest = f"{len(self.left)} left, about {_clock(seconds)}" if self.left else "the last one"
-        return f"{_clock(took)}; {rest}"
+        rest = f"{len(self.left)} left, about {clock(seconds)}" if self.left else "the last one"
+        return f"{clock(took)}; {rest}"
 
     def _expected(self, cell: Cell) -> float:
         """Seconds of the whole machine: those of a run that shared it with others count in part."""
@@ -227,28 +207,3 @@ def _reason(job: Job, error: BaseException) -> str:
     if isinstance(error, BrokenProcessPool):
         return f"its process was killed, as the system does when memory runs out; see {job.log}"
     return str(error)
-
-
-def _layout(cell: Cell) -> str:
-    from scripts.experiment.grid import LAYOUTS
-
-    return LAYOUTS[cell.task]
-
-
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("task", "variant", "modality", "fraction", "seed"))
-
-
-def _hardware() -> str:
-    import torch
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{platform.machine()}, {cores} cores, {gpu}"
-
-
-def _clock(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes} min" if minutes >= 2 else f"{seconds:.0f} s"
