@@ -1,0 +1,80 @@
+"""Figures of a grid's results, from its tables to PNG files."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import InputError
+from scripts.experiment.figures.curves import dsc_curves, psnr_curves
+from scripts.experiment.figures.values import Drawing, NothingToDrawError
+from scripts.experiment.results import Results
+from scripts.files import atomic_write
+
+__all__ = ["Figure", "write_figures"]
+
+logger = logging.getLogger(__name__)
+
+_DPI = 130
+_LARGEST = 400_000  # bytes
+
+_FIGURES: dict[str, Callable[[Results], Drawing]] = {
+    "dsc_curves": dsc_curves,
+    "psnr_curves": psnr_curves,
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that was written.
+
+    Attributes:
+        name: stem of its file and anchor on a page.
+        title: a few words.
+        caption: what is drawn, of what, and how to read it.
+        path: the PNG.
+    """
+
+    name: str
+    title: str
+    caption: str
+    path: Path
+
+
+def write_figures(results: Results, out_dir: str | Path) -> list[Figure]:
+    """Write a PNG of everything that the results hold and return them in reading order.
+
+    A figure that has no data is left out, with a line in the log.
+
+    Args:
+        results: as `scripts.experiment.results.collect` returns them.
+        out_dir: folder of the PNGs.
+    """
+    written = []
+    for name, draw in _FIGURES.items():
+        try:
+            drawing = draw(results)
+        except (NothingToDrawError, InputError) as error:
+            logger.warning("figure %s is left out: %s", name, error)
+            continue
+        path = _write(drawing.figure, Path(out_dir) / f"{name}.png")
+        written.append(Figure(name, drawing.title, drawing.caption, path))
+    return written
+
+
+def _write(figure: Any, path: Path) -> Path:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
+    data = buffer.getvalue()
+    if len(data) > _LARGEST:
+        smaller = io.BytesIO()
+        # 256 colours are enough for grey images with outlines
+        Image.open(buffer).convert("RGB").quantize(256).save(smaller, format="png", optimize=True)
+        data = smaller.getvalue()
+    return atomic_write(path, lambda part: part.write_bytes(data))

@@ -1,0 +1,101 @@
+"""What figures draw of the scores: a value per subject, and means over subjects with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scripts.experiment.results import variant_order
+from scripts.metrics.bootstrap import bootstrap_interval
+
+__all__ = ["Drawing", "NothingToDrawError", "error_bars", "means", "subject_values", "told_cohort", "told_seeds"]
+
+_COHORTS = {"embedded": "simulated cohort", "real": "real data"}
+
+
+class NothingToDrawError(Exception):
+    """The results hold nothing for a figure; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure before it is a file.
+
+    Attributes:
+        title: of the figure, a few words.
+        caption: what is drawn, of what, and how to read it.
+        figure: the matplotlib figure.
+    """
+
+    title: str
+    caption: str
+    figure: Any
+
+
+def subject_values(scores: pd.DataFrame, task: str, metric: str, *, scale: float = 1.0) -> pd.DataFrame:
+    """Return one value per subject: its classes are averaged, then its seeds.
+
+    Args:
+        scores: `Results.scores`.
+        task: whose scores.
+        metric: which.
+        scale: factor on the values, as 100 for percent.
+
+    Returns:
+        ``variant``, ``modality``, ``fraction``, ``site``, ``subject``, ``value``, and ``seeds`` that were averaged.
+
+    Raises:
+        NothingToDrawError: there are none.
+    """
+    rows = scores[(scores["task"] == task) & (scores["metric"] == metric)] if len(scores) else scores
+    if rows.empty:
+        raise NothingToDrawError(f"no finished run has {metric} of {task}")
+    cell = ["variant", "modality", "fraction", "site", "subject"]
+    by_seed = rows.groupby([*cell, "seed"], as_index=False)["value"].mean()
+    values = by_seed.groupby(cell, as_index=False).agg(value=("value", "mean"), seeds=("seed", "nunique"))
+    return values.assign(value=values["value"] * scale)
+
+
+def means(values: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return mean and 95 % bootstrap interval over subjects of each group.
+
+    Args:
+        values: as `subject_values` returns them.
+        by: columns that name the group.
+
+    Returns:
+        ``by``, ``mean``, ``low``, ``high`` (NaN for a single subject) and ``n`` subjects, a row per group; variants
+        in the order of the tables.
+    """
+    rows = []
+    for key, group in values.groupby(list(by)):
+        low, high = bootstrap_interval(group["value"].to_numpy())
+        numbers = {"mean": group["value"].mean(), "low": low, "high": high, "n": len(group)}
+        rows.append({**dict(zip(by, key, strict=True)), **numbers})
+    table = pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])
+    if "variant" not in by:
+        return table
+    places = {name: place for place, name in enumerate(variant_order(table["variant"].unique()))}
+    return table.sort_values(list(by), key=lambda c: c.map(places) if c.name == "variant" else c, ignore_index=True)
+
+
+def error_bars(table: pd.DataFrame) -> np.ndarray:
+    """Return the lengths (2, N) of the intervals below and above the means of `means`, as matplotlib takes them."""
+    lengths = np.stack([table["mean"] - table["low"], table["high"] - table["mean"]])
+    # rounding leaves -1e-17 where all subjects are equal, which matplotlib refuses
+    return np.where(np.isnan(lengths), np.nan, np.maximum(lengths, 0))
+
+
+def told_cohort(frame: pd.DataFrame) -> str:
+    """Return which cohorts the rows are of, in words."""
+    return " and ".join(_COHORTS.get(name, name) for name in sorted(frame["cohort"].unique()))
+
+
+def told_seeds(seeds: Iterable[int]) -> str:
+    """Return how many seeds, in words."""
+    count = len(set(seeds))
+    return "one seed" if count == 1 else f"{count} seeds, averaged within a subject"
