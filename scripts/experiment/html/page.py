@@ -18,6 +18,9 @@ from scripts.files import atomic_write
 
 __all__ = ["FigureFile", "TableText", "write_html"]
 
+_MOST_BYTES = 14_000_000
+"""Of the page but its text; only the figures and the median cases may make it larger."""
+
 _BESIDE = Path(__file__).parent
 _COHORTS = {
     "embedded": "embedded cohorts: simulated, not measured",
@@ -69,7 +72,9 @@ def write_html(
         from scripts.experiment.tables import render_html
 
         render = render_html
-    content = viewer_content(results)
+    niivue = niivue_source()
+    pictures = [(figure, _data_url(figure.path)) for figure in figures]
+    content = viewer_content(results, budget=_MOST_BYTES - len(niivue) - sum(len(source) for _, source in pictures))
     loader = FileSystemLoader(_BESIDE)
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("report.html.jinja")
     text = template.render(
@@ -78,10 +83,10 @@ def write_html(
         about=_about(results),
         notes=notes,
         tables=[(table, Markup(render(table))) for table in tables],
-        figures=[(figure, _data_url(figure.path)) for figure in figures],
+        figures=pictures,
         runs=_runs(results),
         viewer=content,
-        niivue=Markup(niivue_source()) if content["cases"] else "",
+        niivue=Markup(niivue) if content["cases"] else "",
         nilearn=version("nilearn"),
         css=Markup((_BESIDE / "report.css").read_text(encoding="utf-8")),
         script=Markup((_BESIDE / "report.js").read_text(encoding="utf-8")),
@@ -106,10 +111,8 @@ def _about(results: Results) -> list[tuple[str, str]]:
         first, last = (f"{moment:%Y-%m-%d}" for moment in (runs["started"].min(), runs["started"].max()))
         told.append(("date", first if first == last else f"{first} to {last}"))
         told.append(("commit", ", ".join(sorted(runs["commit"].unique()))))
-    for name in ("hardware", "processes", "preset", "description"):
-        if results.facts.get(name) not in (None, ""):
-            told.append((name, str(results.facts[name])))
-    return told
+    words = {"hardware": "hardware", "processes": "runs side by side", "preset": "preset", "description": "grid"}
+    return told + [(word, str(value)) for name, word in words.items() if (value := results.facts.get(name))]
 
 
 def _data_url(path: Path) -> str:

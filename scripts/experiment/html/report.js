@@ -5,8 +5,8 @@
   const frame = document.getElementById("viewer-canvas"), place = document.getElementById("viewer-place");
   const about = document.getElementById("viewer-case"), canvas = frame.querySelector("canvas");
   const layersOf = tools.querySelector("fieldset");
-  const OPACITY = 0.5;
-  let viewer = null, wanted = 0;
+  const OPACITY = 0.5, SHOWN = ["image", "prediction"];
+  let viewer = null, wanted = 0, current = [];
 
   const element = (tag, properties = {}, ...children) => {
     const made = Object.assign(document.createElement(tag), properties);
@@ -33,11 +33,21 @@
     return volume;
   };
 
+  const tellPlace = ({ mm, values }) => {
+    const told = values.map(({ name, value }) => {
+      const layer = current.find((one) => name.startsWith(one.name));
+      if (!layer || layer.name === "differences") return "";
+      if (!layer.classes.length) return `${layer.name} ${value.toFixed(2)}`;
+      return `${layer.name} ${layer.classes.find((one) => one.value === value)?.name ?? "background"}`;
+    });
+    place.textContent = `${[...mm].slice(0, 3).map((x) => x.toFixed(0)).join(", ")} mm: ${told.filter(Boolean).join(", ")}`;
+  };
+
   const keyOf = (classes) => classes.map(({ name, colour }) =>
     element("span", { className: "key" }, element("i", { style: `background:${colour}` }), name));
 
   const overlayTools = (layer, at) => {
-    const box = element("input", { type: "checkbox", name: layer.name, checked: layer.name === "image" || layer.name === "prediction" });
+    const box = element("input", { type: "checkbox", name: layer.name, checked: SHOWN.includes(layer.name) });
     const range = element("input", { type: "range", name: `${layer.name}-opacity`, min: 0, max: 1, step: 0.05,
       value: layer.name === "image" ? 1 : OPACITY, ariaLabel: `Opacity of ${layer.name}` });
     const apply = () => viewer.setOpacity(at, box.checked ? Number(range.value) : 0);
@@ -59,6 +69,7 @@
       show([volumes[at]]);
       viewer.scene.crosshairPos = where;
       viewer.drawScene();
+      viewer.createOnLocationChange();
     });
     return element("div", {}, element("label", {}, button, ` ${layer.name}`));
   });
@@ -68,14 +79,17 @@
     say("Loading ...");
     const volumes = await Promise.all(found.layers.map((layer) => load(layer, found.window)));
     if (turn !== wanted) return; // another case was chosen meanwhile
+    current = found.layers;
     const hasLabels = found.layers.some((layer) => layer.classes.length);
     show(hasLabels ? volumes : volumes.slice(0, 1));
     layersOf.replaceChildren(element("legend", { textContent: "Layers" }),
       ...(hasLabels ? found.layers.map(overlayTools) : imageTools(found.layers, volumes)));
     viewer.scene.crosshairPos = viewer.mm2frac(found.mm);
     viewer.updateGLVolume();
-    about.textContent = `${found.title}, ${found.modality}, ${found.variant}, trained on ${percent(found.fraction)} of the labels, seed ` +
-      `${found.seed}: the ${found.rank} case by ${found.metric}, subject ${found.subject} of ${found.site}` + (found.note ? `; ${found.note}` : "");
+    viewer.createOnLocationChange();
+    about.textContent = `${found.title}, ${found.modality}, ${found.variant}, trained on ${percent(found.fraction)} of the ` +
+      `labels, seed ${found.seed}: the ${found.rank} case by ${found.metric}, subject ${found.subject} of ${found.site}` +
+      (found.note ? `; ${found.note}` : "");
     say("");
     document.dispatchEvent(new CustomEvent("viewer", { detail: viewer }));
   };
@@ -90,9 +104,9 @@
 
   const start = async () => {
     tools.hidden = frame.hidden = false;
-    viewer = new niivue.Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true, dragAndDropEnabled: false, crosshairWidth: 0.5, crosshairWidthUnit: "mm", crosshairGap: 6, crosshairColor: [0.2, 0.85, 0.4, 0.9],
-      isRadiologicalConvention: true, logLevel: "error", multiplanarShowRender: 0,
-      onLocationChange: (where) => { place.textContent = where.string; } });
+    viewer = new niivue.Niivue({ backColor: [0, 0, 0, 1], crosshairWidth: 0.5, crosshairWidthUnit: "mm", crosshairGap: 6,
+      crosshairColor: [0.2, 0.85, 0.4, 0.9], dragAndDropEnabled: false, isRadiologicalConvention: true, logLevel: "error",
+      multiplanarShowRender: 0, onLocationChange: tellPlace });
     await viewer.attachToCanvas(canvas);
     viewer.setSliceType(3);
     const tasks = new Map(data.cases.map((found) => [found.task, found.title]));

@@ -39,7 +39,6 @@ _ROLES = {"image": "noisy", "prediction": "denoised", "truth": "clean"}
 _LABELLED = {name: name for name in ("image", "truth", "prediction", "differences")}
 _RANKS = ("median", "worst", "best")
 _MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")
-_BUDGET = 8_000_000  # bytes of base64 of all volumes together
 
 
 def niivue_source() -> str:
@@ -55,7 +54,7 @@ def niivue_source() -> str:
     return found.read_text(encoding="utf-8").replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def viewer_content(results: Results, *, budget: int = _BUDGET) -> dict[str, Any]:
+def viewer_content(results: Results, *, budget: int = 8_000_000) -> dict[str, Any]:
     """Return the cases for the viewer: the median of each task, and as many others as fit.
 
     Of each task one run is chosen: seqinv where there is one, the highest label fraction, T1w first. Its worst and

@@ -39,12 +39,15 @@ class Packed:
     base64: str
 
 
-def load_case(paths: Mapping[str, str], *, labels: bool) -> tuple[dict[str, NDArray[Any]], NDArray[Any], str]:
+def load_case(
+    paths: Mapping[str, str], *, labels: bool, most: int = MOST_VOXELS
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any], str]:
     """Return the volumes of a case on one grid that is small enough to show.
 
     Args:
         paths: what -> NIfTI file, with at least ``image``; all on one grid.
         labels: whether all but the image are labels, of which the commonest of a block is kept; else means are.
+        most: voxels that a volume may have once it is cut to the head.
 
     Returns:
         what -> (I, J, K); their common (4, 4) affine [mm]; words on a grid that was made coarser, else empty.
@@ -59,7 +62,7 @@ def load_case(paths: Mapping[str, str], *, labels: bool) -> tuple[dict[str, NDAr
         if volume.shape != volumes["image"].shape:
             raise InputError(f"{paths[what]} is on another grid than {paths['image']}: evaluate this run again")
     volumes, affine = _cut(volumes, affine)
-    factor = _factor(volumes["image"].size)
+    factor = next(n for n in range(1, 100) if volumes["image"].size / n**3 <= most)
     if factor == 1:
         return volumes, affine, ""
     sides = voxel_sizes(affine)
@@ -117,10 +120,6 @@ def _cut(volumes: dict[str, NDArray[Any]], affine: NDArray[Any]) -> tuple[dict[s
     moved = affine.copy()
     moved[:3, 3] = affine[:3, :3] @ [axis.start for axis in box] + affine[:3, 3]
     return {what: volume[box] for what, volume in volumes.items()}, moved
-
-
-def _factor(voxels: int) -> int:
-    return next(n for n in range(1, 100) if voxels / n**3 <= MOST_VOXELS)
 
 
 def _means(volume: NDArray[Any], factor: int) -> NDArray[Any]:
