@@ -6,11 +6,17 @@ import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
+from scripts.experiment.figures.cases import case_drawing
 from scripts.experiment.figures.curves import dsc_curves, psnr_curves
+from scripts.experiment.figures.invariance import invariance_dots, study_invariance
+from scripts.experiment.figures.physics import contrast_gallery, view_pairs
+from scripts.experiment.figures.points import lesion_points, study_points
+from scripts.experiment.figures.tsne import feature_tsne
 from scripts.experiment.figures.values import Drawing, NothingToDrawError
 from scripts.experiment.results import Results
 from scripts.files import atomic_write
@@ -23,8 +29,18 @@ _DPI = 130
 _LARGEST = 400_000  # bytes
 
 _FIGURES: dict[str, Callable[[Results], Drawing]] = {
+    "contrasts": contrast_gallery,
+    "views": view_pairs,
     "dsc_curves": dsc_curves,
+    "lesion_points": lesion_points,
     "psnr_curves": psnr_curves,
+    "cases_ixi_seg": partial(case_drawing, task="ixi_seg"),
+    "cases_arc_lesion": partial(case_drawing, task="arc_lesion"),
+    "cases_ixi_denoise": partial(case_drawing, task="ixi_denoise"),
+    "invariance": invariance_dots,
+    "tsne": feature_tsne,
+    "study_invariance": study_invariance,
+    "study_points": study_points,
 }
 
 
@@ -70,7 +86,7 @@ def _write(figure: Any, path: Path) -> Path:
     from PIL import Image
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
+    figure.savefig(buffer, format="png", dpi=_DPI, facecolor=figure.get_facecolor())
     data = buffer.getvalue()
     if len(data) > _LARGEST:
         smaller = io.BytesIO()

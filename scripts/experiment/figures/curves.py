@@ -29,7 +29,7 @@ from scripts.experiment.results import VARIANTS, Results, variant_order
 __all__ = ["draw_curves", "dsc_curves", "psnr_curves"]
 
 _WIDTH = 8.5  # inches; 1105 pixels
-_SPREAD = 1.09
+_SPREAD = 1.18
 
 
 def dsc_curves(results: Results) -> Drawing:
@@ -97,7 +97,12 @@ def draw_curves(values: pd.DataFrame, label: str, *, reference: float | None = N
     handles = {text: h for axis in axes.flat for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
     labels = [variant_label(name) for name in variants]
     figure.legend(
-        [handles[text] for text in labels], labels, loc="outside upper center", ncols=len(labels), frameon=False
+        [handles[text] for text in labels],
+        labels,
+        loc="outside upper center",
+        ncols=len(labels),
+        frameon=False,
+        fontsize=9,
     )
     return figure
 
@@ -134,7 +139,7 @@ def _set_ticks(axis: Any, fractions: list[float]) -> None:
     axis.set_xscale("log")
     axis.set_xticks(fractions, [f"{100 * fraction:g} %" for fraction in fractions])
     axis.minorticks_off()
-    axis.set_xlim(fractions[0] / 1.7, fractions[-1] * 1.7)
+    axis.set_xlim(fractions[0] / 2, fractions[-1] * 2)
 
 
 def _main(values: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,192 @@
+"""The best, the median and the worst case of a task, as slices with outlines or errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scripts.experiment.figures.palette import MODALITY_COLOURS, in_order, variant_label
+from scripts.experiment.figures.values import Drawing, NothingToDrawError, told_cohort
+from scripts.experiment.html.viewer import COLOURS
+from scripts.experiment.results import Results, variant_order
+
+__all__ = ["case_drawing", "choose_cases", "load_case", "slice_with_most"]
+
+logger = logging.getLogger(__name__)
+
+_WIDTH = 8.5
+_RANKS = ("best", "median", "worst")
+_VOLUMES = ("image", "truth", "prediction")
+_CORONAL, _AXIAL = 1, 2
+_PAIR = {"truth": "#50d0ff", "prediction": "#ff9020"}
+_ERROR = 0.5
+_SUBJECTS = {"ixi_seg": "Tissue segmentation", "arc_lesion": "Stroke lesions", "ixi_denoise": "Denoising"}
+_SHOWN = {
+    "ixi_seg": "Outlines: {classes}. Of each plane the slice with most brain",
+    "arc_lesion": "Outlines: truth blue, prediction orange. Of each plane the slice with most lesion",
+    "ixi_denoise": "Right: denoised minus clean, blue below and red above zero. The axial slice with most of the head",
+}
+
+Case = dict[str, NDArray[Any]]
+
+
+def case_drawing(results: Results, task: str) -> Drawing:
+    """Return the best, median and worst test case of a task, a row each.
+
+    Of SeqInv where it was run, at the largest label fraction, in the first modality.
+
+    Raises:
+        NothingToDrawError: no case of the task was kept, or no file of them is left.
+    """
+    from matplotlib.figure import Figure
+
+    chosen = choose_cases(results.cases, task)
+    loaded = [(row, volumes) for row in chosen.to_dict("records") if (volumes := _try_case(row))]
+    if not loaded:
+        raise NothingToDrawError(f"the volumes of the cases of {task} are gone")
+    draw = _draw_denoising if task == "ixi_denoise" else _draw_outlines
+    figure = Figure(figsize=(_WIDTH, 2.45 * len(loaded) + 0.3), layout="constrained", facecolor="white")
+    axes = figure.subplots(len(loaded), 4, squeeze=False)
+    for number, (axis_row, (row, volumes)) in enumerate(zip(axes, loaded, strict=True)):
+        titles = draw(axis_row, volumes, COLOURS[task])
+        for axis, title in zip(axis_row, titles, strict=True):
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.spines[:].set_visible(False)
+            if number == 0:
+                axis.set_title(title, fontsize=9)
+        axis_row[0].set_ylabel(_told_case(row), fontsize=8)
+    first = loaded[0][0]
+    classes = ", ".join(f"{name} {_colour_name(colour)}" for name, colour in COLOURS[task].items())
+    caption = (
+        f"Test cases of {variant_label(first['variant'])} on {first['modality']}, trained with "
+        f"{100 * first['fraction']:g} % of the labels (seed {first['seed']}), ranked by {first['metric']} over all "
+        f"sites; {told_cohort(chosen)}. {_SHOWN[task].format(classes=classes)}; left is the subject's left."
+    )
+    return Drawing(f"{_SUBJECTS[task]}: best, median and worst case", caption, figure)
+
+
+def choose_cases(cases: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Return the rows of one run of a task, best, median and worst: see `case_drawing` for which run.
+
+    Raises:
+        NothingToDrawError: there is none.
+    """
+    own = cases[cases["task"] == task] if len(cases) else cases
+    if own.empty:
+        raise NothingToDrawError(f"no case of {task} was kept")
+    variants = variant_order(own["variant"].unique())
+    own = own[own["variant"] == ("seqinv" if "seqinv" in variants else variants[0])]
+    own = own[own["fraction"] == own["fraction"].max()]
+    own = own[own["modality"] == in_order(own["modality"], MODALITY_COLOURS)[0]]
+    own = own[own["seed"] == own["seed"].min()]
+    places = {rank: place for place, rank in enumerate(_RANKS)}
+    return own.sort_values("rank", key=lambda column: column.map(places), ignore_index=True)
+
+
+def load_case(row: Mapping[str, Any]) -> tuple[Case, tuple[float, ...]]:
+    """Return image, truth and prediction, (I, J, K) with axes to the right, front and top, and the voxel size [mm].
+
+    Args:
+        row: of `Results.cases`.
+
+    Raises:
+        NothingToDrawError: a file is missing or no image.
+    """
+    volumes: Case = {}
+    spacing: tuple[float, ...] = ()
+    for what in _VOLUMES:
+        path = Path(str(row[what]))
+        try:
+            image = nib.as_closest_canonical(nib.load(path))
+            volumes[what] = np.asarray(image.dataobj)
+        except (OSError, nib.filebasedimages.ImageFileError) as error:
+            raise NothingToDrawError(f"{path.name} of {row['subject']} cannot be read: {error}") from error
+        spacing = tuple(float(side) for side in image.header.get_zooms()[:3])
+    return volumes, spacing
+
+
+def slice_with_most(mask: NDArray[np.bool_], axis: int) -> int:
+    """Return the slice across ``axis`` with the largest share of ``mask``, the middle one where it is empty."""
+    counts = mask.sum(axis=tuple(other for other in range(3) if other != axis))
+    return int(counts.argmax()) if counts.any() else mask.shape[axis] // 2
+
+
+def _try_case(row: Mapping[str, Any]) -> tuple[Case, tuple[float, ...]] | None:
+    try:
+        return load_case(row)
+    except NothingToDrawError as error:
+        logger.warning("a case is left out: %s", error)
+        return None
+
+
+def _draw_outlines(axes: Any, case: tuple[Case, tuple[float, ...]], classes: Mapping[str, str]) -> list[str]:
+    """Draw two planes: of several classes truth beside prediction, of one the bare image beside both."""
+    volumes, spacing = case
+    image, truth, prediction = (volumes[what] for what in _VOLUMES)
+    limits = _limits(image)
+    titles = []
+    for first, (axis, plane) in zip((0, 2), ((_AXIAL, "axial"), (_CORONAL, "coronal")), strict=True):
+        at = slice_with_most(truth > 0 if truth.any() else prediction > 0, axis)
+        show = _shower(axis, at, spacing)
+        for panel in axes[first : first + 2]:
+            show(panel, image, cmap="gray", vmin=limits[0], vmax=limits[1])
+        cut = [np.take(labels, at, axis).T for labels in (truth, prediction)]
+        if len(classes) > 1:
+            for panel, labels in zip(axes[first : first + 2], cut, strict=True):
+                for value, colour in enumerate(classes.values(), 1):
+                    _outline(panel, labels == value, colour, 0.7)
+            titles += [f"{plane}, truth", f"{plane}, prediction"]
+        else:
+            for labels, colour in zip(cut, _PAIR.values(), strict=True):
+                _outline(axes[first + 1], labels > 0, colour, 1.1)
+            titles += [f"{plane}, image", f"{plane}, truth and prediction"]
+    return titles
+
+
+def _draw_denoising(axes: Any, case: tuple[Case, tuple[float, ...]], _classes: Mapping[str, str]) -> list[str]:
+    volumes, spacing = case
+    noisy, clean, denoised = (volumes[what] for what in _VOLUMES)
+    low, high = _limits(clean)
+    show = _shower(_AXIAL, slice_with_most(clean > 0, _AXIAL), spacing)
+    for panel, volume in zip(axes, (noisy, denoised, clean), strict=False):
+        show(panel, volume, cmap="gray", vmin=low, vmax=high)
+    drawn = show(axes[3], denoised - clean, cmap="RdBu_r", vmin=-_ERROR, vmax=_ERROR)
+    bar = axes[3].figure.colorbar(drawn, ax=axes[3], shrink=0.7, ticks=[-_ERROR, 0, _ERROR])
+    bar.ax.tick_params(labelsize=7)
+    return ["noisy", "denoised", "clean", "error"]
+
+
+def _shower(axis: int, at: int, spacing: tuple[float, ...]) -> Callable[..., Any]:
+    across, up = (side for place, side in enumerate(spacing) if place != axis)
+
+    def show(panel: Any, volume: NDArray[Any], **how: Any) -> Any:
+        return panel.imshow(np.take(volume, at, axis).T, origin="lower", aspect=up / across, **how)
+
+    return show
+
+
+def _outline(panel: Any, mask: NDArray[np.bool_], colour: str, width: float) -> None:
+    if mask.any() and not mask.all():
+        panel.contour(mask, [0.5], colors=colour, linewidths=width)
+
+
+def _limits(volume: NDArray[Any]) -> tuple[float, float]:
+    low, high = np.quantile(volume, (0.01, 0.998))
+    return float(low), float(max(high, low + 1e-6))
+
+
+def _told_case(row: Mapping[str, Any]) -> str:
+    score = f"DSC {100 * row['value']:.1f} %" if row["metric"] == "DSC" else f"{row['metric']} {row['value']:.2f} dB"
+    return f"{row['rank']}: {score}\n{row['subject']} ({row['site']})"
+
+
+def _colour_name(colour: str) -> str:
+    return {"#ff5050": "red", "#50d0ff": "blue", "#ffd040": "yellow"}.get(colour, colour)

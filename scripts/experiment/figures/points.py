@@ -1,0 +1,154 @@
+"""Scores of the variants side by side: every subject, the mean and its interval."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scripts.experiment.figures.palette import (
+    MODALITY_COLOURS,
+    in_order,
+    variant_colours,
+    variant_label,
+    variant_markers,
+)
+from scripts.experiment.figures.values import (
+    Drawing,
+    NothingToDrawError,
+    error_bars,
+    means,
+    subject_values,
+    told_cohort,
+    told_seeds,
+)
+from scripts.experiment.results import VARIANTS, Results, variant_order
+
+__all__ = ["draw_points", "lesion_points", "study_points"]
+
+_WIDTH = 8.5
+_STUDY = (
+    ("ixi_seg", "DSC", "DSC [%]", 100.0),
+    ("arc_lesion", "DSC", "lesion DSC [%]", 100.0),
+    ("ixi_denoise", "PSNR", "PSNR [dB]", 1.0),
+)
+_TASKS = {"ixi_seg": "tissue", "arc_lesion": "lesion", "ixi_denoise": "denoising"}
+
+
+def lesion_points(results: Results) -> Drawing:
+    """Return DSC and HD95 of lesions per modality, of the paper's variants at the largest label fraction.
+
+    Raises:
+        NothingToDrawError: no run of arc_lesion is finished.
+    """
+    panels: dict[tuple[str, str], pd.DataFrame] = {}
+    for metric, label, scale in (("DSC", "DSC [%]", 100.0), ("HD95", "HD95 [mm]", 1.0)):
+        values = subject_values(results.scores, "arc_lesion", metric, scale=scale)
+        main = values[values["variant"].isin(VARIANTS)]
+        values = main if len(main) else values
+        fraction = values["fraction"].max()
+        values = values[values["fraction"] == fraction]
+        for modality in in_order(values["modality"], MODALITY_COLOURS):
+            panels[label, modality] = values[values["modality"] == modality]
+    rows = results.scores[results.scores["task"] == "arc_lesion"]
+    counts = ", ".join(
+        f"{modality} {own['subject'].nunique()}" for (row, modality), own in panels.items() if row == "DSC [%]"
+    )
+    caption = (
+        f"Lesions segmented with {100 * fraction:g} % of the labels. Pale: subjects (averaged over seeds); dark: their "
+        f"mean with its 95 % bootstrap interval. DSC: higher is better; HD95: lower is better, and a prediction "
+        f"without any lesion counts as the diagonal of the image. Test subjects: {counts}; {told_cohort(rows)}, "
+        f"{told_seeds(rows['seed'])}."
+    )
+    return Drawing("Stroke lesions", caption, draw_points(panels))
+
+
+def study_points(results: Results) -> Drawing:
+    """Return the scores that the variants of the study share with the paper's, a panel per task and modality.
+
+    Raises:
+        NothingToDrawError: no run of a study variant is finished.
+    """
+    panels: dict[tuple[str, str], pd.DataFrame] = {}
+    used = []
+    for task, metric, label, scale in _STUDY:
+        try:
+            values = subject_values(results.scores, task, metric, scale=scale)
+        except NothingToDrawError:
+            continue
+        study = values[~values["variant"].isin(VARIANTS)]
+        for (modality, fraction), _ in study.groupby(["modality", "fraction"]):
+            own = values[(values["modality"] == modality) & (values["fraction"] == fraction)]
+            panels[label, f"{_TASKS[task]}, {modality}, {100 * fraction:g} % of labels"] = own
+            used.append(task)
+    if not panels:
+        raise NothingToDrawError("no variant of the study has downstream scores")
+    rows = results.scores[results.scores["task"].isin(used)]
+    caption = (
+        "Variants of the pretraining, each with a decoder of its own on the frozen encoder. Pale: test subjects of all "
+        "sites (averaged over classes and seeds); dark: their mean with its 95 % bootstrap interval. The intervals "
+        f"tell the spread of subjects, not that of pretraining again; {told_cohort(rows)}, {told_seeds(rows['seed'])}."
+    )
+    return Drawing("Study: downstream scores", caption, draw_points(panels))
+
+
+def draw_points(panels: dict[tuple[str, str], pd.DataFrame]) -> Any:
+    """Return a figure: a row per score, a panel per title, a column of subjects and their mean per variant.
+
+    Args:
+        panels: (label of the score, title) -> values as `scripts.experiment.figures.values.subject_values` returns.
+    """
+    from matplotlib.figure import Figure
+
+    rows: dict[str, list[str]] = {}
+    for label, title in panels:
+        rows.setdefault(label, []).append(title)
+    variants = variant_order({name for values in panels.values() for name in values["variant"]})
+    crowded = len(variants) > len(VARIANTS)
+    columns = max(len(titles) for titles in rows.values())
+    size = (_WIDTH, len(rows) * (3.6 if crowded else 2.7))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False, sharey="row")
+    for row, (label, titles) in zip(axes, rows.items(), strict=True):
+        row[0].set_ylabel(label, fontsize=9)
+        for axis, title in zip(row, [*titles, *[""] * (columns - len(titles))], strict=True):
+            if not title:
+                axis.set_axis_off()
+                continue
+            _draw_panel(axis, panels[label, title], variants)
+            axis.set_title(title, fontsize=9)
+            names = [variant_label(name) for name in variants]
+            axis.set_xticks(
+                range(len(variants)), names, rotation=60 if crowded else 0, ha="right" if crowded else "center"
+            )
+            axis.tick_params(labelsize=7.5)
+    return figure
+
+
+def _draw_panel(axis: Any, values: pd.DataFrame, variants: list[str]) -> None:
+    colours, markers = variant_colours(variants), variant_markers(variants)
+    table = means(values, ["variant"]).set_index("variant")
+    for place, variant in enumerate(variants):
+        if variant not in table.index:
+            axis.annotate("–", (place, 0.5), xycoords=("data", "axes fraction"), ha="center", color="0.5")  # noqa: RUF001
+            continue
+        own = values[values["variant"] == variant].sort_values("subject")["value"].to_numpy()
+        aside = np.linspace(-0.22, 0.22, len(own)) if len(own) > 1 else np.zeros(1)
+        axis.plot(place + aside, own, ".", color=colours[variant], alpha=0.3, markersize=4, markeredgewidth=0)
+        axis.errorbar(
+            [place],
+            table.loc[[variant], "mean"],
+            yerr=error_bars(table.loc[[variant]]),
+            color=colours[variant],
+            marker=markers[variant],
+            markersize=6,
+            markeredgecolor="white",
+            elinewidth=1.8,
+            capsize=3,
+            label=variant_label(variant),
+        )
+    axis.set_xlim(-0.6, len(variants) - 0.4)
+    axis.grid(axis="y", color="0.9", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
