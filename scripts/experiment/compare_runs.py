@@ -13,6 +13,7 @@ import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from scripts.workflow.mlflow_run import CELL_TAG, find_parent, quiet_client
 __all__ = ["GridRuns", "comparison_url", "find_runs", "mlflow_server", "serve", "table_url"]
 
 _HOST = "127.0.0.1"
+_tell = partial(print, flush=True)  # whoever reads a pipe shall see the address while the server runs
 _PATIENCE = 120.0  # seconds until the server must answer; it takes some fifteen on two quiet cores
 
 
@@ -80,13 +82,24 @@ def comparison_url(server: str, experiment: str, runs: Sequence[str]) -> str:
         runs: their ids. They stand behind the #, which no server sees, so that their number has no limit there.
     """
     words = {"runs": json.dumps(list(runs)), "experiments": json.dumps([experiment])}
-    return f"{server}/#/compare-runs?" + "&".join(f"{name}={quote(text, safe='')}" for name, text in words.items())
+    return f"{server}/#/compare-runs?" + _query(words)
 
 
-def table_url(server: str, experiment: str, parent: str) -> str:
-    """Return the address of the experiment's table of the runs beneath a parent run, with its charts a click away."""
-    chosen = quote(f"tags.mlflow.parentRunId = '{parent}'", safe="")
-    return f"{server}/#/experiments/{experiment}/runs?searchFilter={chosen}"
+def table_url(server: str, experiment: str, parent: str, *, task: str = "", charts: bool = False) -> str:
+    """Return the address of MLflow's table of the runs beneath a parent run, sorted by name.
+
+    Args:
+        server: such as ``http://127.0.0.1:5000``.
+        experiment: id of the experiment they lie in.
+        parent: id of the run they lie beneath.
+        task: only the runs of this one.
+        charts: a chart for each metric beside the table.
+    """
+    chosen = f"tags.mlflow.parentRunId = '{parent}'" + (f" AND tags.task = '{task}'" if task else "")
+    # in its default order MLflow folds nested runs into their parent, and shows one line
+    order = {"orderByKey": "tags.`mlflow.runName`", "orderByAsc": "true"}
+    words = {"searchFilter": chosen, **order, **({"compareRunsMode": "CHART"} if charts else {})}
+    return f"{server}/#/experiments/{experiment}/runs?" + _query(words)
 
 
 def serve(
@@ -95,7 +108,7 @@ def serve(
     *,
     port: int | None = None,
     open_browser: bool = False,
-    tell: Callable[[str], object] = print,
+    tell: Callable[[str], object] = _tell,
 ) -> None:
     """Serve a store on this machine until Ctrl-C, and tell the addresses where the grid's runs are compared.
 
@@ -114,6 +127,7 @@ def serve(
         _announce(uri.rstrip("/"), found, open_browser, tell)
         return
     tell("Starting MLflow ...")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("MLflow is stopped."))
     with mlflow_server(uri, port=port) as (server, process):
         _announce(server, found, open_browser, tell)
         tell("Ctrl-C ends the server.")
@@ -152,12 +166,17 @@ def mlflow_server(uri: str, *, port: int | None = None) -> Iterator[tuple[str, s
 def _announce(server: str, found: GridRuns, open_browser: bool, tell: Callable[[str], object]) -> None:
     every = comparison_url(server, found.experiment, found.all())
     tell(f"All {len(found.all())} runs side by side:\n  {every}")
-    if len(found.of_task) > 1:
-        for task, runs in found.of_task.items():
-            tell(f"{task}, {len(runs)} runs:\n  {comparison_url(server, found.experiment, runs)}")
+    for task, runs in found.of_task.items():
+        side = comparison_url(server, found.experiment, runs)
+        charts = table_url(server, found.experiment, found.parent, task=task, charts=True)
+        tell(f"{task}, {len(runs)} runs, side by side and as charts:\n  {side}\n  {charts}")
     tell(f"As a table:\n  {table_url(server, found.experiment, found.parent)}")
     if open_browser:
         webbrowser.open(every)
+
+
+def _query(words: Mapping[str, str]) -> str:
+    return "&".join(f"{name}={quote(text, safe='')}" for name, text in words.items())
 
 
 def _evaluated(client: Any, parent: Any) -> Iterator[Any]:
