@@ -18,7 +18,7 @@ from typing import Any
 from scripts.demo import BUNDLES, run_bundle
 from scripts.errors import InputError, find_input_error
 from scripts.experiment.grid import LAYOUTS, PRETRAIN, Cell
-from scripts.experiment.torchrun import run_torchrun, torchrun_command
+from scripts.experiment.torchrun import command_word, run_torchrun, torchrun_command
 from scripts.files import atomic_write
 
 __all__ = ["Job", "Place", "commands", "execute", "headline", "is_finished"]
@@ -75,7 +75,7 @@ class Job:
 
 def commands(job: Job) -> list[str]:
     """Return what one would type to do the same on one device: training, then evaluation."""
-    options = " ".join(f"--{key} {shlex.quote(_word(value))}" for key, value in _settings(job).items())
+    options = " ".join(f"--{key} {shlex.quote(command_word(value, key))}" for key, value in _settings(job).items())
     lines = []
     for names in _configs(job.cell):
         files = ",".join(f"'bundles/{job.cell.bundle}/configs/{name}'" for name in names)
@@ -165,12 +165,6 @@ def _settings(job: Job) -> dict[str, Any]:
         "cell": f"{place.grid}/{cell.name}",
     }
     return {**settings, "encoder_bundle": str(place.folder(cell.encoder))} if cell.encoder else settings
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(value)
-    return json.dumps(value) if isinstance(value, (list, dict)) else str(value)
 
 
 @contextmanager

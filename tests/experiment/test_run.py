@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,13 @@ def jobs_in(out: Path, **choice: Any) -> list[Job]:
 def again(out: Path, **choice: Any) -> Outcome:
     """The same without a command line: the start of a process takes longer than a run."""
     return run_grid(jobs_in(out, **choice), load_preset(TINY))
+
+
+def borrow_cohorts(grid: Path, out: Path) -> Path:
+    """Cohorts and their caches of the grid that was run first."""
+    for name in ("data", "work"):
+        shutil.copytree(grid / name, out / name)
+    return out
 
 
 def runs_in(out: Path) -> list[Any]:
@@ -136,7 +144,7 @@ class TestRun:
 
 class TestKilled:
     def test_kill_9_and_again_equals_uninterrupted(self, grid: Path, tmp_path: Path) -> None:
-        out = tmp_path / "killed"
+        out = borrow_cohorts(grid, tmp_path / "killed")
         log = tmp_path / "log.txt"
         with log.open("w") as stream:
             process = subprocess.Popen(
@@ -162,7 +170,7 @@ class TestKilled:
             assert steps == sorted(set(steps)), "a step was logged twice"
 
     def test_stopped_by_the_clock_it_is_left_for_another_time(self, grid: Path, tmp_path: Path) -> None:
-        jobs = jobs_in(tmp_path / "short", tasks=["pretrain"])
+        jobs = jobs_in(borrow_cohorts(grid, tmp_path / "short"), tasks=["pretrain"])
         outcome = run_grid(jobs, load_preset(TINY), minutes=0.02)
         assert (outcome.finished, outcome.failed, outcome.left) == ([], {}, [jobs[0].name])
         assert not _alive(tmp_path / "short")
@@ -170,12 +178,14 @@ class TestKilled:
 
 class TestFailures:
     def test_one_failed_run_is_told_and_the_others_go_on(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         preset = load_preset(TINY)
         broken = replace(preset.tasks["ixi_seg"], settings={**preset.tasks["ixi_seg"].settings, "normalisation": "odd"})
         preset = replace(preset, tasks={**preset.tasks, "ixi_seg": broken})
-        jobs = plan(preset, Choice(variants=["random"], tasks=["ixi_seg", "ixi_denoise"]), tmp_path)
+        jobs = plan(
+            preset, Choice(variants=["random"], tasks=["ixi_seg", "ixi_denoise"]), borrow_cohorts(grid, tmp_path)
+        )
         outcome = run_grid(jobs, preset)
         assert outcome.finished == [jobs[1].name]
         reason = "normalisation='odd' is unknown: choose foreground, volume or box"
