@@ -83,14 +83,23 @@ def write_figures(results: Results, out_dir: str | Path) -> list[Figure]:
 
 
 def _write(figure: Any, path: Path) -> Path:
+    data = b""
+    # 256 colours are enough for grey images with outlines; what is still too large becomes smaller
+    for dpi, reduce in ((_DPI, False), (_DPI, True), (0.8 * _DPI, True), (0.6 * _DPI, True)):
+        data = _png(figure, dpi, reduce=reduce)
+        if len(data) <= _LARGEST:
+            break
+    return atomic_write(path, lambda part: part.write_bytes(data))
+
+
+def _png(figure: Any, dpi: float, *, reduce: bool) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, facecolor=figure.get_facecolor())
-    data = buffer.getvalue()
-    if len(data) > _LARGEST:
-        smaller = io.BytesIO()
-        # 256 colours are enough for grey images with outlines
-        Image.open(buffer).convert("RGB").quantize(256).save(smaller, format="png", optimize=True)
-        data = smaller.getvalue()
-    return atomic_write(path, lambda part: part.write_bytes(data))
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor())
+    if not reduce:
+        return buffer.getvalue()
+    smaller = io.BytesIO()
+    image = Image.open(buffer).convert("RGB")
+    image.quantize(256, dither=Image.Dither.NONE).save(smaller, format="png", optimize=True)
+    return smaller.getvalue()

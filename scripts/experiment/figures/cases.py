@@ -1,4 +1,4 @@
-"""The best, the median and the worst case of a task, as slices with outlines or errors."""
+"""The best, the median and the worst case of a task, as slices with labels or errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PAIR = {"truth": "#50d0ff", "prediction": "#ff9020"}
 _ERROR = 0.5
 _SUBJECTS = {"ixi_seg": "Tissue segmentation", "arc_lesion": "Stroke lesions", "ixi_denoise": "Denoising"}
 _SHOWN = {
-    "ixi_seg": "Outlines: {classes}. Of each plane the slice with most brain",
+    "ixi_seg": "Colours: {classes}. Of each plane the slice with most brain",
     "arc_lesion": "Outlines: truth blue, prediction orange. Of each plane the slice with most lesion",
     "ixi_denoise": "Right: denoised minus clean, blue below and red above zero. The axial slice with most of the head",
 }
@@ -51,8 +51,9 @@ def case_drawing(results: Results, task: str) -> Drawing:
     loaded = [(row, volumes) for row in chosen.to_dict("records") if (volumes := _try_case(row))]
     if not loaded:
         raise NothingToDrawError(f"the volumes of the cases of {task} are gone")
-    draw = _draw_denoising if task == "ixi_denoise" else _draw_outlines
-    figure = Figure(figsize=(_WIDTH, 2.45 * len(loaded) + 0.3), layout="constrained", facecolor="white")
+    draw = _draw_denoising if task == "ixi_denoise" else _draw_labels
+    height = len(loaded) * _panel_height(*loaded[0][1], coronal=task != "ixi_denoise") + 0.3
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="white")
     axes = figure.subplots(len(loaded), 4, squeeze=False)
     for number, (axis_row, (row, volumes)) in enumerate(zip(axes, loaded, strict=True)):
         titles = draw(axis_row, volumes, COLOURS[task])
@@ -60,6 +61,7 @@ def case_drawing(results: Results, task: str) -> Drawing:
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
+            axis.set_anchor("N")
             if number == 0:
                 axis.set_title(title, fontsize=9)
         axis_row[0].set_ylabel(_told_case(row), fontsize=8)
@@ -127,8 +129,8 @@ def _try_case(row: Mapping[str, Any]) -> tuple[Case, tuple[float, ...]] | None:
         return None
 
 
-def _draw_outlines(axes: Any, case: tuple[Case, tuple[float, ...]], classes: Mapping[str, str]) -> list[str]:
-    """Draw two planes: of several classes truth beside prediction, of one the bare image beside both."""
+def _draw_labels(axes: Any, case: tuple[Case, tuple[float, ...]], classes: Mapping[str, str]) -> list[str]:
+    """Draw two planes: several classes coloured, truth beside prediction; one outlined, beside the bare image."""
     volumes, spacing = case
     image, truth, prediction = (volumes[what] for what in _VOLUMES)
     limits = _limits(image)
@@ -141,8 +143,7 @@ def _draw_outlines(axes: Any, case: tuple[Case, tuple[float, ...]], classes: Map
         cut = [np.take(labels, at, axis).T for labels in (truth, prediction)]
         if len(classes) > 1:
             for panel, labels in zip(axes[first : first + 2], cut, strict=True):
-                for value, colour in enumerate(classes.values(), 1):
-                    _outline(panel, labels == value, colour, 0.7)
+                _fill(panel, labels, list(classes.values()))
             titles += [f"{plane}, truth", f"{plane}, prediction"]
         else:
             for labels, colour in zip(cut, _PAIR.values(), strict=True):
@@ -168,9 +169,25 @@ def _shower(axis: int, at: int, spacing: tuple[float, ...]) -> Callable[..., Any
     across, up = (side for place, side in enumerate(spacing) if place != axis)
 
     def show(panel: Any, volume: NDArray[Any], **how: Any) -> Any:
-        return panel.imshow(np.take(volume, at, axis).T, origin="lower", aspect=up / across, **how)
+        return panel.imshow(
+            np.take(volume, at, axis).T, origin="lower", aspect=up / across, interpolation="nearest", **how
+        )
 
     return show
+
+
+def _panel_height(volumes: Case, spacing: tuple[float, ...], *, coronal: bool) -> float:
+    """Return the height [inches] that planes need where four of them share the width."""
+    right, front, top = (n * side for n, side in zip(volumes["image"].shape, spacing, strict=True))
+    return 0.1 + (_WIDTH - 0.4) / 4 * max(front, top if coronal else 0) / right
+
+
+def _fill(panel: Any, labels: NDArray[Any], colours: list[str]) -> None:
+    from matplotlib.colors import ListedColormap
+
+    shown = np.ma.masked_equal(labels, 0)
+    look = {"cmap": ListedColormap(colours), "vmin": 1, "vmax": len(colours), "alpha": 0.45}
+    panel.imshow(shown, origin="lower", aspect=panel.get_aspect(), interpolation="nearest", **look)
 
 
 def _outline(panel: Any, mask: NDArray[np.bool_], colour: str, width: float) -> None:

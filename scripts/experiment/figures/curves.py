@@ -22,6 +22,7 @@ from scripts.experiment.figures.values import (
     means,
     subject_values,
     told_cohort,
+    told_missing,
     told_seeds,
 )
 from scripts.experiment.results import VARIANTS, Results, variant_order
@@ -79,7 +80,7 @@ def draw_curves(values: pd.DataFrame, label: str, *, reference: float | None = N
     table = means(values, ["site", "modality", "variant", "fraction"])
     sites, modalities = in_order(table["site"], SITE_COLOURS), in_order(table["modality"], MODALITY_COLOURS)
     variants = variant_order(table["variant"].unique())
-    size = (_WIDTH, 1.0 + 2.15 * len(sites))
+    size = (min(_WIDTH, 1.5 + 3 * len(modalities)), 1.0 + 2.15 * len(sites))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(sites), len(modalities), squeeze=False, sharex=True, sharey=True)
     for row, site in zip(axes, sites, strict=True):
@@ -152,15 +153,8 @@ def _told(results: Results, values: pd.DataFrame, task: str) -> str:
     rows = results.scores[results.scores["task"] == task]
     counts = values.groupby("site")["subject"].nunique()
     told = ", ".join(f"{site} {counts[site]}" for site in in_order(counts.index, SITE_COLOURS))
-    lacking = _lacking(values)
     return (
         f"Mean over test subjects ({told}) with 95 % bootstrap intervals over subjects; {told_cohort(rows)}, "
         f"{told_seeds(np.unique(rows['seed']))}. Points are shifted sideways so that intervals do not hide one another."
-        f"{lacking}"
+        f"{told_missing(results, task)}"
     )
-
-
-def _lacking(values: pd.DataFrame) -> str:
-    cells = values.groupby(["variant", "modality", "fraction"]).ngroups
-    whole = values["variant"].nunique() * values["modality"].nunique() * values["fraction"].nunique()
-    return f" {whole - cells} of {whole} runs are not finished and missing here." if cells < whole else ""

@@ -28,8 +28,8 @@ _MEASURES = {
 _LEVELS = {"pooled": "Pooled features: one vector per anatomy", "dense": "Dense features: one vector per cell"}
 _READING = (
     "Dots: measured on held-out subjects, with 95 % bootstrap intervals over subjects (features and probes held fixed)."
-    " Grey bars: what features without information score, for that encoder. Arrows: which side is better. A small"
-    " distance alone is no merit, since collapsed features have it too: read it against its grey bar."
+    " Black bars: what features without information score, for that encoder. Arrows: which side is better. A small"
+    " distance alone is no merit, since collapsed features have it too: read it against its black bar."
 )
 
 
@@ -75,7 +75,7 @@ def draw_invariance(table: pd.DataFrame) -> Any:
     blocks = figure.subfigures(len(levels), 1, squeeze=False)[:, 0]
     for block, level in zip(blocks, levels, strict=True):
         own = table[table["level"] == level]
-        block.suptitle(f"{_LEVELS[level]} ({_counts(own)})", fontsize=10, x=0.01, ha="left", weight="bold")
+        block.suptitle(f"{_LEVELS[level]} ({_counts(own)})", fontsize=10, weight="bold")
         axes = block.subplots(n_rows, _COLUMNS, squeeze=False, sharey=True).flat
         for place, axis in enumerate(axes):
             if place >= len(measures):
@@ -94,7 +94,7 @@ def _draw_panel(axis: Any, table: pd.DataFrame, measure: str, variants: list[str
         bars = np.stack([own["value"] - own["low"], own["high"] - own["value"]])
         # a percentile interval need not hold the estimate
         bars = np.where(np.isnan(bars), np.nan, np.maximum(bars, 0))
-        axis.plot(own["chance"], y, "|", color="0.6", markersize=11, markeredgewidth=2, label="_chance")
+        axis.plot(own["chance"], y, "|", color="black", markersize=10, markeredgewidth=1.2, label="_chance")
         axis.errorbar(
             own["value"],
             y,
@@ -106,8 +106,10 @@ def _draw_panel(axis: Any, table: pd.DataFrame, measure: str, variants: list[str
             capsize=2,
             label=variant_label(variant),
         )
-    if measure == "alignment" and (table[["value", "low", "chance"]] > 0).all(axis=None) and len(table):
+    if measure == "alignment" and _spans_decades(table[["value", "low", "chance"]].to_numpy()):
         axis.set_xscale("log")
+    else:
+        axis.locator_params(axis="x", nbins=4)
     better = set(table["better"])
     arrow = {"higher": "better →", "lower": "← better"}[better.pop()] if len(better) == 1 else ""
     axis.set_title(_MEASURES.get(measure, measure.replace("_", " ")), fontsize=7.5)
@@ -118,6 +120,11 @@ def _draw_panel(axis: Any, table: pd.DataFrame, measure: str, variants: list[str
     axis.grid(axis="x", color="0.92", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _spans_decades(numbers: np.ndarray) -> bool:
+    found = numbers[np.isfinite(numbers)]
+    return len(found) > 0 and bool(found.min() > 0 and found.max() > 30 * found.min())
 
 
 def _measured(results: Results) -> pd.DataFrame:

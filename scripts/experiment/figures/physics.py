@@ -57,7 +57,9 @@ def contrast_gallery(results: Results) -> Drawing:
         for axis, (name, protocol) in zip(row, protocols.items(), strict=True):
             image = _simulated(plane, protocol)
             low, high = np.quantile(image[image > 0], (0.01, 0.995))
-            axis.imshow(image.T, cmap="gray", origin="lower", vmin=min(low, 0.3 * high), vmax=high)
+            axis.imshow(
+                image.T, cmap="gray", origin="lower", vmin=min(low, 0.3 * high), vmax=high, interpolation="nearest"
+            )
             axis.set_xticks([])
             axis.set_yticks([])
             if number == 0:
@@ -83,22 +85,21 @@ def view_pairs(results: Results) -> Drawing:
     from matplotlib.figure import Figure
 
     regions, patch, spacing = _regions(_people(results))
-    figure = Figure(figsize=(_WIDTH, 2.75 * len(_MODES)), layout="constrained")
-    blocks = figure.subfigures(len(_MODES), 1, squeeze=False)[:, 0]
-    for block, (mode, told) in zip(blocks, _MODES.items(), strict=True):
+    figure = Figure(figsize=(_WIDTH, 2.85 * len(_MODES)), layout="constrained")
+    axes = figure.subplots(len(_MODES), 2 * len(regions), squeeze=False)
+    for row, (mode, told) in zip(axes, _MODES.items(), strict=True):
         colour = variant_colours([mode])[mode]
-        block.suptitle(f"{variant_label(mode)}: {told}", x=0.01, ha="left", fontsize=10, weight="bold", color=colour)
-        axes = block.subplots(1, 2 * len(regions))
+        row[0].set_title(f"{variant_label(mode)}: {told}", loc="left", fontsize=10, weight="bold", color=colour)
         made = _views(mode, patch)(regions, step=0)
-        for b in range(len(regions)):
-            for view in range(2):
-                n, axis = view * len(regions) + b, axes[2 * b + view]
-                plane = made["image"][n, 0, :, :, patch // 2].numpy()
-                axis.imshow(plane.T, cmap="gray", origin="lower", vmin=-2, vmax=3, interpolation="nearest")
-                axis.set_xticks([])
-                axis.set_yticks([])
-                axis.set_title(f"anatomy {b + 1}, view {view + 1}", fontsize=8)
-                axis.set_xlabel(_view_label(made["params"].protocols[n]), fontsize=7.5)
+        for place, axis in enumerate(row):
+            b, view = divmod(place, 2)
+            n = view * len(regions) + b
+            plane = made["image"][n, 0, :, :, patch // 2].numpy()
+            axis.imshow(plane.T, cmap="gray", origin="lower", vmin=-2, vmax=3, interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+            told_view = f"anatomy {b + 1}, view {view + 1}"
+            axis.set_xlabel(f"{told_view}: {_view_label(made['params'].protocols[n])}", fontsize=7.5)
     caption = (
         f"Two views of each of {len(regions)} anatomies as the encoder gets them ({patch} voxels of {spacing:g} mm"
         " along each side, the central slice), drawn from the paper's ranges of protocols with all augmentations: crop,"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,12 @@ from scripts.experiment.figures.values import (
     means,
     subject_values,
     told_cohort,
+    told_missing,
     told_seeds,
 )
 from scripts.experiment.results import VARIANTS, Results, variant_order
 
-__all__ = ["draw_points", "lesion_points", "study_points"]
+__all__ = ["Panel", "draw_points", "lesion_points", "study_points"]
 
 _WIDTH = 8.5
 _STUDY = (
@@ -36,32 +39,43 @@ _STUDY = (
 _TASKS = {"ixi_seg": "tissue", "arc_lesion": "lesion", "ixi_denoise": "denoising"}
 
 
+@dataclass(frozen=True)
+class Panel:
+    """Label of the vertical axis, title, and values as `scripts.experiment.figures.values.subject_values` returns."""
+
+    label: str
+    title: str
+    values: pd.DataFrame
+
+
 def lesion_points(results: Results) -> Drawing:
     """Return DSC and HD95 of lesions per modality, of the paper's variants at the largest label fraction.
 
     Raises:
         NothingToDrawError: no run of arc_lesion is finished.
     """
-    panels: dict[tuple[str, str], pd.DataFrame] = {}
-    for metric, label, scale in (("DSC", "DSC [%]", 100.0), ("HD95", "HD95 [mm]", 1.0)):
+    panels: list[Panel] = []
+    for metric, label, scale in (
+        ("DSC", "DSC [%], higher is better", 100.0),
+        ("HD95", "HD95 [mm], lower is better", 1.0),
+    ):
         values = subject_values(results.scores, "arc_lesion", metric, scale=scale)
         main = values[values["variant"].isin(VARIANTS)]
         values = main if len(main) else values
         fraction = values["fraction"].max()
         values = values[values["fraction"] == fraction]
         for modality in in_order(values["modality"], MODALITY_COLOURS):
-            panels[label, modality] = values[values["modality"] == modality]
+            panels.append(Panel(label, modality, values[values["modality"] == modality]))
     rows = results.scores[results.scores["task"] == "arc_lesion"]
-    counts = ", ".join(
-        f"{modality} {own['subject'].nunique()}" for (row, modality), own in panels.items() if row == "DSC [%]"
-    )
+    dsc = [panel for panel in panels if panel.label.startswith("DSC")]
+    counts = ", ".join(f"{panel.title} {panel.values['subject'].nunique()}" for panel in dsc)
     caption = (
         f"Lesions segmented with {100 * fraction:g} % of the labels. Pale: subjects (averaged over seeds); dark: their "
-        f"mean with its 95 % bootstrap interval. DSC: higher is better; HD95: lower is better, and a prediction "
+        f"mean with its 95 % bootstrap interval. In HD95 a prediction "
         f"without any lesion counts as the diagonal of the image. Test subjects: {counts}; {told_cohort(rows)}, "
-        f"{told_seeds(rows['seed'])}."
+        f"{told_seeds(rows['seed'])}.{told_missing(results, 'arc_lesion')}"
     )
-    return Drawing("Stroke lesions", caption, draw_points(panels))
+    return Drawing("Stroke lesions", caption, draw_points(panels, len(dsc)))
 
 
 def study_points(results: Results) -> Drawing:
@@ -70,7 +84,7 @@ def study_points(results: Results) -> Drawing:
     Raises:
         NothingToDrawError: no run of a study variant is finished.
     """
-    panels: dict[tuple[str, str], pd.DataFrame] = {}
+    panels: list[Panel] = []
     used = []
     for task, metric, label, scale in _STUDY:
         try:
@@ -80,7 +94,7 @@ def study_points(results: Results) -> Drawing:
         study = values[~values["variant"].isin(VARIANTS)]
         for (modality, fraction), _ in study.groupby(["modality", "fraction"]):
             own = values[(values["modality"] == modality) & (values["fraction"] == fraction)]
-            panels[label, f"{_TASKS[task]}, {modality}, {100 * fraction:g} % of labels"] = own
+            panels.append(Panel(label, f"{_TASKS[task]}, {modality}, {100 * fraction:g} % of labels", own))
             used.append(task)
     if not panels:
         raise NothingToDrawError("no variant of the study has downstream scores")
@@ -90,39 +104,36 @@ def study_points(results: Results) -> Drawing:
         "sites (averaged over classes and seeds); dark: their mean with its 95 % bootstrap interval. The intervals "
         f"tell the spread of subjects, not that of pretraining again; {told_cohort(rows)}, {told_seeds(rows['seed'])}."
     )
-    return Drawing("Study: downstream scores", caption, draw_points(panels))
+    return Drawing("Study: downstream scores", caption, draw_points(panels, min(len(panels), 3)))
 
 
-def draw_points(panels: dict[tuple[str, str], pd.DataFrame]) -> Any:
-    """Return a figure: a row per score, a panel per title, a column of subjects and their mean per variant.
+def draw_points(panels: Sequence[Panel], columns: int) -> Any:
+    """Return a figure: panel after panel, row by row, with a column of subjects and their mean per variant.
 
     Args:
-        panels: (label of the score, title) -> values as `scripts.experiment.figures.values.subject_values` returns.
+        panels: those of one row with the same label share their axis.
+        columns: panels in a row.
     """
     from matplotlib.figure import Figure
 
-    rows: dict[str, list[str]] = {}
-    for label, title in panels:
-        rows.setdefault(label, []).append(title)
-    variants = variant_order({name for values in panels.values() for name in values["variant"]})
+    variants = variant_order({name for panel in panels for name in panel.values["variant"]})
     crowded = len(variants) > len(VARIANTS)
-    columns = max(len(titles) for titles in rows.values())
-    size = (_WIDTH, len(rows) * (3.6 if crowded else 2.7))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False, sharey="row")
-    for row, (label, titles) in zip(axes, rows.items(), strict=True):
-        row[0].set_ylabel(label, fontsize=9)
-        for axis, title in zip(row, [*titles, *[""] * (columns - len(titles))], strict=True):
-            if not title:
-                axis.set_axis_off()
-                continue
-            _draw_panel(axis, panels[label, title], variants)
-            axis.set_title(title, fontsize=9)
-            names = [variant_label(name) for name in variants]
-            axis.set_xticks(
-                range(len(variants)), names, rotation=60 if crowded else 0, ha="right" if crowded else "center"
-            )
-            axis.tick_params(labelsize=7.5)
+    n_rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(_WIDTH, n_rows * (3.6 if crowded else 2.7)), layout="constrained")
+    axes = figure.subplots(n_rows, columns, squeeze=False)
+    tilted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    for place, (axis, panel) in enumerate(zip(axes.flat, panels, strict=False)):
+        _draw_panel(axis, panel.values, variants)
+        axis.set_title(panel.title, fontsize=9)
+        axis.set_xticks(range(len(variants)), [variant_label(name) for name in variants], **tilted)
+        axis.tick_params(labelsize=7.5)
+        if place % columns and panel.label == panels[place - 1].label:
+            axis.sharey(axes.flat[place - 1])
+            axis.tick_params(labelleft=False)
+        else:
+            axis.set_ylabel(panel.label, fontsize=9)
     return figure
 
 
@@ -135,15 +146,16 @@ def _draw_panel(axis: Any, values: pd.DataFrame, variants: list[str]) -> None:
             continue
         own = values[values["variant"] == variant].sort_values("subject")["value"].to_numpy()
         aside = np.linspace(-0.22, 0.22, len(own)) if len(own) > 1 else np.zeros(1)
-        axis.plot(place + aside, own, ".", color=colours[variant], alpha=0.3, markersize=4, markeredgewidth=0)
+        axis.plot(place + aside, own, ".", color=colours[variant], alpha=0.45, markersize=5, markeredgewidth=0)
         axis.errorbar(
             [place],
             table.loc[[variant], "mean"],
             yerr=error_bars(table.loc[[variant]]),
             color=colours[variant],
             marker=markers[variant],
-            markersize=6,
+            markersize=8,
             markeredgecolor="white",
+            markeredgewidth=0.6,
             elinewidth=1.8,
             capsize=3,
             label=variant_label(variant),

@@ -76,13 +76,16 @@ def draw_embeddings(tables: dict[str, pd.DataFrame], maps: dict[str, NDArray[np.
     from matplotlib.figure import Figure
 
     side = _WIDTH / max(len(tables), 3)
-    figure = Figure(figsize=(_WIDTH, 2 * side + 1.1), layout="constrained")
-    axes = figure.subplots(2, len(tables), squeeze=False)
-    for row, what, known in zip(axes, ("modality", "site"), (MODALITY_COLOURS, SITE_COLOURS), strict=True):
+    figure = Figure(figsize=(_WIDTH, 2 * (side + 0.6)), layout="constrained")
+    rows = (("modality", MODALITY_COLOURS), ("site", SITE_COLOURS))
+    blocks = figure.subfigures(2, 1, squeeze=False)[:, 0]
+    for block, (what, known) in zip(blocks, rows, strict=True):
         groups = in_order((name for table in tables.values() for name in table[what]), known)
         colours = colours_of(groups, known)
         handles: dict[str, Any] = {}
-        for axis, (variant, table) in zip(row, tables.items(), strict=True):
+        for axis, (variant, table) in zip(
+            block.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True
+        ):
             for place, name in enumerate(groups):
                 here = maps[variant][(table[what] == name).to_numpy()]
                 marker = _MARKERS[place % len(_MARKERS)]
@@ -92,17 +95,8 @@ def draw_embeddings(tables: dict[str, pd.DataFrame], maps: dict[str, NDArray[np.
             axis.set_xticks([])
             axis.set_yticks([])
             axis.set_title(f"{variant_label(variant)}, by {what}", fontsize=9)
-        # beneath the row, where it covers no point
-        place = row[len(row) // 2]
-        at = (0.5 if len(row) % 2 else 0.0, -0.02)
-        place.legend(
-            handles.values(),
-            handles.keys(),
-            loc="upper center",
-            bbox_to_anchor=at,
-            ncols=len(groups),
-            frameon=False,
-            fontsize=9,
+        block.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=len(groups), frameon=False, fontsize=9
         )
     return figure
 

@@ -9,10 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scripts.experiment.results import variant_order
+from scripts.experiment.results import VARIANTS, Results, variant_order
 from scripts.metrics.bootstrap import bootstrap_interval
 
-__all__ = ["Drawing", "NothingToDrawError", "error_bars", "means", "subject_values", "told_cohort", "told_seeds"]
+__all__ = [
+    "Drawing",
+    "NothingToDrawError",
+    "error_bars",
+    "means",
+    "subject_values",
+    "told_cohort",
+    "told_missing",
+    "told_seeds",
+]
 
 _COHORTS = {"embedded": "simulated cohort", "real": "real data"}
 
@@ -99,3 +108,13 @@ def told_seeds(seeds: Iterable[int]) -> str:
     """Return how many seeds, in words."""
     count = len(set(seeds))
     return "one seed" if count == 1 else f"{count} seeds, averaged within a subject"
+
+
+def told_missing(results: Results, task: str) -> str:
+    """Return a sentence on the planned runs of a task that are not finished, empty where all are."""
+    planned = results.planned
+    if planned.empty:
+        return ""
+    own = planned[(planned["task"] == task) & planned["variant"].isin(VARIANTS)]
+    lacking = len(own[~own["cell"].isin(results.runs["cell"])])
+    return f" {lacking} of {len(own)} runs are not finished and missing here." if lacking else ""
