@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import quote
@@ -50,7 +51,7 @@ class GridRuns:
 
 
 def find_runs(uri: str, grid: str) -> GridRuns:
-    """Return the evaluated runs of a grid, of each cell the last one.
+    """Return the evaluated runs of a grid as last started, of each cell the last one.
 
     Args:
         uri: MLflow store.
@@ -63,7 +64,8 @@ def find_runs(uri: str, grid: str) -> GridRuns:
     parent = find_parent(client, grid)
     if parent is None:
         raise InputError(f"{uri} holds no grid {grid!r}: start it with `python -m scripts experiment run`")
-    latest = {run.data.tags.get(CELL_TAG, run.info.run_id): run for run in _evaluated(client, parent)}
+    planned = _planned(client, parent)
+    latest = {cell: run for run in _evaluated(client, parent) if (cell := run.data.tags.get(CELL_TAG)) in planned}
     if not latest:
         raise InputError(f"no run of the grid {grid!r} is finished: type its `experiment run` command again")
     variants = variant_order({run.data.tags.get("variant", "") for run in latest.values()})
@@ -85,17 +87,20 @@ def comparison_url(server: str, experiment: str, runs: Sequence[str]) -> str:
     return f"{server}/#/compare-runs?" + _query(words)
 
 
-def table_url(server: str, experiment: str, parent: str, *, task: str = "", charts: bool = False) -> str:
+def table_url(
+    server: str, experiment: str, parent: str, *, tags: Mapping[str, str] | None = None, charts: bool = False
+) -> str:
     """Return the address of MLflow's table of the runs beneath a parent run, sorted by name.
 
     Args:
         server: such as ``http://127.0.0.1:5000``.
         experiment: id of the experiment they lie in.
         parent: id of the run they lie beneath.
-        task: only the runs of this one.
+        tags: only runs with these, such as ``{"task": "ixi_seg", "modality": "T1w"}``.
         charts: a chart for each metric beside the table.
     """
-    chosen = f"tags.mlflow.parentRunId = '{parent}'" + (f" AND tags.task = '{task}'" if task else "")
+    wanted = {"mlflow.parentRunId": parent, **(tags or {})}
+    chosen = " AND ".join(f"tags.{name} = '{value}'" for name, value in wanted.items())
     # in its default order MLflow folds nested runs into their parent, and shows one line
     order = {"orderByKey": "tags.`mlflow.runName`", "orderByAsc": "true"}
     words = {"searchFilter": chosen, **order, **({"compareRunsMode": "CHART"} if charts else {})}
@@ -168,7 +173,7 @@ def _announce(server: str, found: GridRuns, open_browser: bool, tell: Callable[[
     tell(f"All {len(found.all())} runs side by side:\n  {every}")
     for task, runs in found.of_task.items():
         side = comparison_url(server, found.experiment, runs)
-        charts = table_url(server, found.experiment, found.parent, task=task, charts=True)
+        charts = table_url(server, found.experiment, found.parent, tags={"task": task}, charts=True)
         tell(f"{task}, {len(runs)} runs, side by side and as charts:\n  {side}\n  {charts}")
     tell(f"As a table:\n  {table_url(server, found.experiment, found.parent)}")
     if open_browser:
@@ -177,6 +182,12 @@ def _announce(server: str, found: GridRuns, open_browser: bool, tell: Callable[[
 
 def _query(words: Mapping[str, str]) -> str:
     return "&".join(f"{name}={quote(text, safe='')}" for name, text in words.items())
+
+
+def _planned(client: Any, parent: Any) -> set[str]:
+    """Return the cells of the grid: those of an earlier preset of its name lie beneath the same parent."""
+    plan = Path(client.download_artifacts(parent.info.run_id, "grid.json"))
+    return {cell["cell"] for cell in json.loads(plan.read_text())["cells"]}
 
 
 def _evaluated(client: Any, parent: Any) -> Iterator[Any]:

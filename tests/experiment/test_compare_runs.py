@@ -18,7 +18,7 @@ import pytest
 
 from scripts.errors import InputError
 from scripts.experiment.compare_runs import comparison_url, find_runs, mlflow_server, serve, table_url
-from scripts.workflow.mlflow_run import CELL_TAG, MLflowRun
+from scripts.workflow.mlflow_run import CELL_TAG, MLflowRun, find_parent, quiet_client
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = next(
@@ -42,7 +42,8 @@ def add_run(folder: Path, name: str, *, grid: str = "mini", evaluated: bool = Tr
 
 @pytest.fixture(scope="module")
 def ids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Runs of two tasks in another order than that of tables; one run twice, one unfinished, one of another grid."""
+    """Runs of two tasks in another order than that of tables; one run twice, one unfinished, one of another
+    grid, and one of a cell that the grid no longer has."""
     folder = tmp_path_factory.mktemp("store")
     added = {}
     for name in (
@@ -56,9 +57,15 @@ def ids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ):
         added[name] = add_run(folder, name)
     add_run(folder, "ixi_seg-seqaug-T1w-1.0", evaluated=False)
+    add_run(folder, "ixi_seg-scratch-T1w-1.0")
     add_run(folder, "ixi_seg-base-T2w-1.0", grid="other")
     add_run(folder, "ixi_seg-base-T2w-1.0", grid="begun", evaluated=False)
-    return {**added, "folder": str(folder), "uri": f"sqlite:///{folder / 'mlruns.db'}"}
+    uri = f"sqlite:///{folder / 'mlruns.db'}"
+    client = quiet_client()(uri)
+    for grid in ("mini", "other", "begun"):
+        cells = [{"cell": name} for name in (*added, "ixi_seg-seqaug-T1w-1.0", "ixi_seg-base-T2w-1.0")]
+        client.log_dict(find_parent(client, grid).info.run_id, {"cells": cells}, "grid.json")
+    return {**added, "folder": str(folder), "uri": uri}
 
 
 def test_the_runs_come_in_the_order_of_tables(ids: dict[str, str]) -> None:
@@ -89,7 +96,9 @@ def test_the_address_says_the_runs() -> None:
         "runs": ["ab", "cd"],
         "experiments": ["7"],
     }
-    page, _, query = urlsplit(table_url("http://h", "7", "ab", task="ixi_seg", charts=True)).fragment.partition("?")
+    page, _, query = urlsplit(
+        table_url("http://h", "7", "ab", tags={"task": "ixi_seg"}, charts=True)
+    ).fragment.partition("?")
     words = parse_qs(query)
     assert page == "/experiments/7/runs"
     assert words["searchFilter"] == ["tags.mlflow.parentRunId = 'ab' AND tags.task = 'ixi_seg'"]
@@ -122,7 +131,7 @@ def test_a_server_is_not_served_again(ids: dict[str, str]) -> None:
         )
         with urlopen(request, timeout=20) as answer:
             found = json.load(answer)["runs"]
-    assert len(found) == 8  # the table shows the unfinished too, and both of what was run twice
+    assert len(found) == 9  # the table shows all, the unfinished and the forgotten too
     assert set(find_runs(ids["uri"], "mini").all()) < {run["info"]["run_id"] for run in found}
     with pytest.raises(OSError, match="refused"):
         urlopen(f"{server}/health", timeout=5)

@@ -222,7 +222,7 @@ def test_the_viewer_works_in_a_browser(page: Path, tmp_path: Path) -> None:
     assert set(told["resources"]) <= {"file", "data", "blob"}
     assert told["size"][0] <= told["size"][1]
     assert told["first"] == ["Brain tissue (IXI)", "Stroke lesion (ARC)", "Denoising (IXI)"]
-    assert told["listed"][0] == "median, seqinv (DSC 0.600)"
+    assert told["listed"][0] == "median, SeqInv (DSC 0.600)"
     assert told["mean"] > 20
     assert told["hidden"] > 0.05
     assert told["truth"] > 0.05

@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from scripts.experiment.figures.palette import variant_label
 from scripts.experiment.html.viewer import TITLES, niivue_source, viewer_content
 from scripts.experiment.results import Results
 from scripts.files import atomic_write
@@ -134,5 +135,5 @@ def _runs(results: Results) -> list[dict[str, Any]]:
 
 def _cell(row: dict[str, Any]) -> dict[str, Any]:
     task = str(row["task"])
-    told = {name: row[name] for name in ("variant", "modality", "seed")}
-    return {"task": TITLES.get(task, task), **told, "fraction": f"{float(row['fraction']):.0%}"}
+    told = {"task": TITLES.get(task, task), "variant": variant_label(row["variant"])}
+    return {**told, "modality": row["modality"], "fraction": f"{float(row['fraction']):.0%}", "seed": row["seed"]}

@@ -15,7 +15,7 @@
   };
   const say = (words) => { told.textContent = words; told.hidden = !words; };
   const percent = (share) => `${+(100 * share).toFixed(2)} %`;
-  const caseName = (found) => `${found.rank}, ${found.variant} (${found.metric} ${found.value.toFixed(found.value < 2 ? 3 : 1)})`;
+  const caseName = (found) => `${found.rank}, ${found.label} (${found.metric} ${found.value.toFixed(found.value < 2 ? 3 : 1)})`;
 
   const colourTable = (classes) => {
     const entries = [{ value: 0, name: "", colour: "#000000" }, ...classes];
@@ -87,7 +87,7 @@
     viewer.scene.crosshairPos = viewer.mm2frac(found.mm);
     viewer.updateGLVolume();
     viewer.createOnLocationChange();
-    about.textContent = `${found.title}, ${found.modality}, ${found.variant}, trained on ${percent(found.fraction)} of the ` +
+    about.textContent = `${found.title}, ${found.modality}, ${found.label}, trained on ${percent(found.fraction)} of the ` +
       `labels, seed ${found.seed}: the ${found.rank} case by ${found.metric}, subject ${found.subject} of ${found.site}` +
       (found.note ? `; ${found.note}` : "");
     say("");

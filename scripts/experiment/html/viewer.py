@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scripts.errors import InputError
+from scripts.experiment.figures.palette import variant_label
 from scripts.experiment.html.volumes import Packed, differences, load_case, pack
 from scripts.experiment.results import Results, variant_order
 
@@ -138,6 +139,7 @@ def _case(row: Mapping[str, Any]) -> tuple[dict[str, Any], list[Packed]]:
     told = {name: str(row[name]) for name in ("variant", "modality", "rank", "subject", "site", "metric")}
     numbers = {"fraction": float(row["fraction"]), "seed": int(row["seed"]), "value": round(float(row["value"]), 4)}
     where = (affine @ [*_centre(volumes["truth"], bool(classes)), 1.0])[:3].round(2).tolist()
+    told["label"] = variant_label(told["variant"])
     case = {"task": task, "title": TITLES[task], **told, **numbers, "layers": layers, "mm": where, "window": window}
     return {**case, "note": note}, packed
 
