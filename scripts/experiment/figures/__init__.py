@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from scripts.errors import InputError
 from scripts.experiment.figures.cases import case_drawing
 from scripts.experiment.figures.curves import dsc_curves, psnr_curves
 from scripts.experiment.figures.invariance import invariance_dots, study_invariance
 from scripts.experiment.figures.physics import contrast_gallery, view_pairs
+from scripts.experiment.figures.png import write_png
 from scripts.experiment.figures.points import lesion_points, study_points
 from scripts.experiment.figures.tsne import feature_tsne
 from scripts.experiment.figures.values import Drawing, NothingToDrawError
 from scripts.experiment.results import Results
-from scripts.files import atomic_write
 
 __all__ = ["Figure", "write_figures"]
 
 logger = logging.getLogger(__name__)
-
-_DPI = 130
-_LARGEST = 400_000  # bytes
 
 _FIGURES: dict[str, Callable[[Results], Drawing]] = {
     "contrasts": contrast_gallery,
@@ -77,29 +72,6 @@ def write_figures(results: Results, out_dir: str | Path) -> list[Figure]:
         except (NothingToDrawError, InputError) as error:
             logger.warning("figure %s is left out: %s", name, error)
             continue
-        path = _write(drawing.figure, Path(out_dir) / f"{name}.png")
+        path = write_png(drawing.figure, Path(out_dir) / f"{name}.png")
         written.append(Figure(name, drawing.title, drawing.caption, path))
     return written
-
-
-def _write(figure: Any, path: Path) -> Path:
-    data = b""
-    # 256 colours are enough for grey images with outlines; what is still too large becomes smaller
-    for dpi, reduce in ((_DPI, False), (_DPI, True), (0.8 * _DPI, True), (0.6 * _DPI, True)):
-        data = _png(figure, dpi, reduce=reduce)
-        if len(data) <= _LARGEST:
-            break
-    return atomic_write(path, lambda part: part.write_bytes(data))
-
-
-def _png(figure: Any, dpi: float, *, reduce: bool) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor())
-    if not reduce:
-        return buffer.getvalue()
-    smaller = io.BytesIO()
-    image = Image.open(buffer).convert("RGB")
-    image.quantize(256, dither=Image.Dither.NONE).save(smaller, format="png", optimize=True)
-    return smaller.getvalue()

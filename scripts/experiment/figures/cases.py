@@ -186,7 +186,7 @@ def _fill(panel: Any, labels: NDArray[Any], colours: list[str]) -> None:
     from matplotlib.colors import ListedColormap
 
     shown = np.ma.masked_equal(labels, 0)
-    look = {"cmap": ListedColormap(colours), "vmin": 1, "vmax": len(colours), "alpha": 0.45}
+    look = {"cmap": ListedColormap(colours), "vmin": 1, "vmax": len(colours), "alpha": 0.5}
     panel.imshow(shown, origin="lower", aspect=panel.get_aspect(), interpolation="nearest", **look)
 
 

@@ -125,15 +125,15 @@ def draw_points(panels: Sequence[Panel], columns: int) -> Any:
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     for place, (axis, panel) in enumerate(zip(axes.flat, panels, strict=False)):
+        beside = place % columns > 0 and panel.label == panels[place - 1].label
+        if beside:
+            axis.sharey(axes.flat[place - 1])
         _draw_panel(axis, panel.values, variants)
         axis.set_title(panel.title, fontsize=9)
         axis.set_xticks(range(len(variants)), [variant_label(name) for name in variants], **tilted)
         axis.tick_params(labelsize=7.5)
-        if place % columns and panel.label == panels[place - 1].label:
-            axis.sharey(axes.flat[place - 1])
-            axis.tick_params(labelleft=False)
-        else:
-            axis.set_ylabel(panel.label, fontsize=9)
+        axis.tick_params(labelleft=not beside)
+        axis.set_ylabel("" if beside else panel.label, fontsize=9)
     return figure
 
 
@@ -153,7 +153,7 @@ def _draw_panel(axis: Any, values: pd.DataFrame, variants: list[str]) -> None:
             yerr=error_bars(table.loc[[variant]]),
             color=colours[variant],
             marker=markers[variant],
-            markersize=8,
+            markersize=6.5,
             markeredgecolor="white",
             markeredgewidth=0.6,
             elinewidth=1.8,
