@@ -179,8 +179,11 @@ def test_lesions_show_every_subject_and_their_mean(results: Results) -> None:
     assert (low[0], high[0]) == pytest.approx(bootstrap_interval([own[name] for name in sorted(own)]))
 
 
-def test_every_lesion_lies_inside_its_axes(results: Results) -> None:
-    for axis in lesion_points(results).figure.axes:
+def test_every_lesion_lies_inside_its_axes_and_a_row_has_one_scale(results: Results) -> None:
+    axes = lesion_points(results).figure.axes
+    assert len({axis.get_ylim() for axis in axes[:3]}) == len({axis.get_ylim() for axis in axes[3:]}) == 1
+    assert axes[0].get_ylim() != axes[3].get_ylim()
+    for axis in axes:
         low, high = axis.get_ylim()
         assert all(low < value < high for line in axis.lines for value in line.get_ydata())
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from scripts.experiment.figures.palette import MODALITY_COLOURS, in_order, variant_label
 from scripts.experiment.figures.values import Drawing, NothingToDrawError, told_cohort
-from scripts.experiment.html.viewer import COLOURS
 from scripts.experiment.results import Results, variant_order
 
 __all__ = ["case_drawing", "choose_cases", "load_case", "slice_with_most"]
@@ -46,6 +45,9 @@ def case_drawing(results: Results, task: str) -> Drawing:
         NothingToDrawError: no case of the task was kept, or no file of them is left.
     """
     from matplotlib.figure import Figure
+
+    # not at the top: the viewer takes its names of variants from this package
+    from scripts.experiment.html.viewer import COLOURS
 
     chosen = choose_cases(results.cases, task)
     loaded = [(row, volumes) for row in chosen.to_dict("records") if (volumes := _try_case(row))]

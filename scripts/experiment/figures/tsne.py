@@ -92,6 +92,7 @@ def draw_embeddings(tables: dict[str, pd.DataFrame], maps: dict[str, NDArray[np.
                 (handles[name],) = axis.plot(
                     here[:, 0], here[:, 1], marker, color=colours[name], markersize=4, alpha=0.75, markeredgewidth=0
                 )
+            axis.set_box_aspect(1)
             axis.set_xticks([])
             axis.set_yticks([])
             axis.set_title(f"{variant_label(variant)}, by {what}", fontsize=9)
