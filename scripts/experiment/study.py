@@ -51,9 +51,12 @@ def study_table(results: Results) -> Table:
         name="study",
         title="Study: what of SeqInv helps",
         caption=(
-            "Pretrainings of equal length and cost per step, the same test subjects for all: value and 95 % bootstrap "
-            f"interval over subjects; {told_cohort(results.runs)}, {_seeds(results)}. The intervals leave out how much "
-            "a second training would differ."
+            "Value and 95 % bootstrap interval over subjects, the same test subjects for all. Retrieval: share of "
+            "features whose nearest, among those of all places in another sequence, is of the same place"
+            f"{_told_chance(results)}. Tissue R2: how well a linear map fitted in some sequences gives the tissue "
+            "composition in another (0: no better than its mean). Scores: means over the test subjects of all sites. "
+            f"{told_cohort(results.runs).capitalize()}, {_seeds(results)}. The intervals leave out how much a second "
+            "training would differ."
         ),
         frame=frame,
         columns=("variant", *measures),
@@ -74,16 +77,19 @@ def study_differences(results: Results) -> Table:
             found = compare_variants(values, first, [second], better="higher")
             rows += [{"question": question, "measure": measure, **row} for row in found.to_dict("records")]
     frame = pd.DataFrame(rows)
-    measures = list(dict.fromkeys(frame["measure"])) if len(frame) else []
+    if frame.empty:
+        return Table("study_differences", "Study: differences", "", frame)
+    measures = list(dict.fromkeys(frame["measure"]))
     cells = {(row["question"], row["measure"]): row for row in rows}
     shown = [question for _, _, question in questions if any((question, m) in cells for m in measures)]
     return Table(
         name="study_differences",
         title="Study: differences",
         caption=(
-            "Mean difference over the same test subjects of all sites with its 95 % bootstrap interval. What stands "
-            "clear of 0 is a difference between these two trainings; whether it is one between the recipes takes more "
-            "seeds."
+            "Mean difference over the same test subjects of all sites with its 95 % bootstrap interval, bold where "
+            "that leaves out 0; not corrected for the number of questions. It is a difference between these trainings; "
+            f"whether it is one between the recipes takes more seeds. {told_cohort(results.runs).capitalize()}, "
+            f"{_seeds(results)}."
         ),
         frame=frame,
         columns=("what is added or changed", *measures),
@@ -128,15 +134,25 @@ def _downstream(results: Results, studied: list[str]) -> Iterator[dict[str, Any]
 def _cell(row: dict[str, Any] | None) -> Cell:
     if row is None:
         return Cell()
-    digits = 3 if abs(row["high"]) <= 2 else 1
-    return Cell(f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]")
+    digits = 3 if row["measure"] in {name for _, _, name in _MEASURES} else 1
+    return Cell(f"{row['value']:.{digits}f}{_told_interval(row, f'.{digits}f')}")
 
 
 def _difference(row: dict[str, Any] | None) -> Cell:
     if row is None:
         return Cell()
-    clear = np.sign(row["low"]) == np.sign(row["high"]) and row["low"] != 0
-    return Cell(f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]", 1 if clear else 0)
+    clear = row["low"] > 0 or row["high"] < 0
+    return Cell(f"{row['difference']:+.2f}{_told_interval(row, '+.2f')}", int(clear))
+
+
+def _told_interval(row: dict[str, Any], form: str) -> str:
+    return "" if np.isnan(row["low"]) else f" [{row['low']:{form}}, {row['high']:{form}}]"
+
+
+def _told_chance(results: Results) -> str:
+    found = results.invariance[results.invariance["metric"] == "retrieval_top1"]
+    told = [f"{level} {part['chance'].iloc[0]:.3f}" for level, part in found.groupby("level", sort=False)]
+    return f" (by chance: {', '.join(told)})" if told else ""
 
 
 def _seeds(results: Results) -> str:

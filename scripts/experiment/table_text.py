@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from html import escape
 from itertools import chain
 
 import pandas as pd
 
-__all__ = ["Cell", "Row", "Table", "render_csv", "render_html", "render_latex", "render_markdown"]
+__all__ = ["EMPTY", "Cell", "Row", "Table", "render_csv", "render_html", "render_latex", "render_markdown"]
 
 EMPTY = "\N{EN DASH}"
-_LATEX = {"±": r"$\pm$", EMPTY: "--", "%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "<": "$<$", ">": "$>$"}
+"""Stands where there is no number."""
+
+_NOTHING = "No finished run gives this table."
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    EMPTY: "--",
+    "<": r"$<$",
+    ">": r"$>$",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    **{letter: f"\\{letter}" for letter in "%_&#${}"},
+}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a cell, and its place in its row: 1 best, 2 second best, 0 neither."""
+    """What stands in a cell.
+
+    Attributes:
+        text: what is read.
+        rank: 1 bold (best, or clear), 2 underlined (second best), 0 neither.
+        note: more about it, which only HTML shows.
+    """
 
     text: str = EMPTY
     rank: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row; without cells it is the heading of those below it."""
+    """A row; without cells it is the heading of those below it, and ``kind`` their class in HTML."""
 
     label: str
     cells: tuple[Cell, ...] = ()
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,8 +60,8 @@ class Table:
         title: a few words.
         caption: what is in it, of whom, and how to read it.
         frame: its numbers, tidy, unrounded.
-        groups: (heading, number of columns) over the columns; empty for none.
-        columns: headings of the columns, that of the labels first.
+        columns: headings of the columns, that of the labels first; empty where there is nothing to show.
+        groups: (heading, number of columns) over the columns but the first; empty for none.
         rows: what is shown.
     """
 
@@ -50,60 +71,64 @@ class Table:
     frame: pd.DataFrame
     columns: tuple[str, ...] = ()
     groups: tuple[tuple[str, int], ...] = ()
-    rows: tuple[Row, ...] = field(default=())
+    rows: tuple[Row, ...] = ()
 
 
 def render_markdown(table: Table) -> str:
     """Return the table as Markdown: best bold, second underlined; the groups of columns go into their headings."""
-    over = list(chain.from_iterable([name] * count for name, count in table.groups)) or [""] * (len(table.columns) - 1)
-    heads = [
-        table.columns[0],
-        *(f"{group} {name}".strip() for group, name in zip(over, table.columns[1:], strict=True)),
-    ]
-    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---|" * (len(heads) - 1)]
+    if not table.columns:
+        return _NOTHING
+    width = len(table.columns) - 1
+    over = list(chain.from_iterable([name] * count for name, count in table.groups)) or [""] * width
+    heads = [f"{group} {name}".strip() for group, name in zip(over, table.columns[1:], strict=True)]
+    lines = [_piped([table.columns[0], *heads]), "|---" * (width + 1) + "|"]
     for row in table.rows:
         cells = [_marked(cell, "**{}**", "<u>{}</u>") for cell in row.cells]
-        label = row.label if cells else f"**{row.label}**"
-        lines.append("| " + " | ".join([label, *(cells or [""] * (len(heads) - 1))]) + " |")
+        lines.append(_piped([row.label, *cells] if cells else [f"**{row.label}**", *[""] * width]))
     return "\n".join(lines)
 
 
 def render_latex(table: Table) -> str:
-    """Return the table in LaTeX, for the package booktabs."""
+    r"""Return the table in LaTeX, for the packages booktabs and graphicx (which fits it to the width of the text)."""
+    if not table.columns:
+        return f"% {_NOTHING}\n"
     width = len(table.columns)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(table.caption)}}}", rf"\label{{tab:{table.name}}}"]
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(f'{table.title}. {table.caption}')}}}"]
+    lines += [rf"\label{{tab:{table.name}}}", r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
     lines += [rf"\begin{{tabular}}{{l{'c' * (width - 1)}}}", r"\toprule"]
     if table.groups:
         spans = [rf"\multicolumn{{{count}}}{{c}}{{{_latex(name)}}}" for name, count in table.groups]
-        lines.append(" & ".join(["", *spans]) + r" \\")
+        lines += [" & ".join(["", *spans]) + r" \\", " ".join(_rules(table.groups))]
     lines += [" & ".join(_latex(name) for name in table.columns) + r" \\", r"\midrule"]
-    for row in table.rows:
+    for place, row in enumerate(table.rows):
         if not row.cells:
+            lines += [r"\midrule"] if place else []
             lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textbf{{{_latex(row.label)}}}}} \\")
             continue
         cells = [_marked(Cell(_latex(c.text), c.rank), r"\textbf{{{}}}", r"\underline{{{}}}") for c in row.cells]
         lines.append(" & ".join([_latex(row.label), *cells]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""])
 
 
 def render_html(table: Table) -> str:
-    """Return the table as HTML; ``best`` and ``second`` are classes of its cells."""
+    """Return the table as HTML; ``best`` and ``second`` are classes in its cells, whose notes are their titles."""
+    if not table.columns:
+        return f"<p>{_NOTHING}</p>"
     lines = ['<table class="numbers">', "<thead>"]
     if table.groups:
         spans = "".join(f'<th colspan="{count}" scope="colgroup">{escape(name)}</th>' for name, count in table.groups)
         lines.append(f"<tr><td></td>{spans}</tr>")
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.columns)
-    lines += [f"<tr>{heads}</tr>", "</thead>", "<tbody>"]
-    for row in table.rows:
-        if not row.cells:
-            lines.append(f'<tr class="section"><th colspan="{len(table.columns)}">{escape(row.label)}</th></tr>')
-            continue
-        cells = "".join(f"<td>{_marked(Cell(escape(c.text), c.rank), *_HTML)}</td>" for c in row.cells)
-        lines.append(f'<tr><th scope="row">{escape(row.label)}</th>{cells}</tr>')
-    return "\n".join([*lines, "</tbody>", "</table>"])
-
-
-_HTML = ('<strong class="best">{}</strong>', '<u class="second">{}</u>')
+    heads = [f'<th scope="col">{escape(name)}</th>' if name else "<td></td>" for name in table.columns]
+    lines += [f"<tr>{''.join(heads)}</tr>", "</thead>"]
+    for heading, rows in _sections(table):
+        kind = f' class="{escape(heading.kind)}"' if heading and heading.kind else ""
+        lines.append(f"<tbody{kind}>")
+        if heading:
+            span = f'colspan="{len(table.columns)}" scope="rowgroup"'
+            lines.append(f'<tr class="section"><th {span}>{escape(heading.label)}</th></tr>')
+        lines += [f'<tr><th scope="row">{escape(r.label)}</th>{"".join(map(_html, r.cells))}</tr>' for r in rows]
+        lines.append("</tbody>")
+    return "\n".join([*lines, "</table>"])
 
 
 def render_csv(table: Table) -> str:
@@ -111,8 +136,37 @@ def render_csv(table: Table) -> str:
     return str(table.frame.to_csv(index=False))
 
 
+def _sections(table: Table) -> Iterator[tuple[Row | None, list[Row]]]:
+    heading, rows = None, list[Row]()
+    for row in table.rows:
+        if row.cells:
+            rows.append(row)
+            continue
+        if heading or rows:
+            yield heading, rows
+        heading, rows = row, []
+    yield heading, rows
+
+
+def _html(cell: Cell) -> str:
+    note = f' title="{escape(cell.note)}"' if cell.note else ""
+    text = _marked(Cell(escape(cell.text), cell.rank), '<strong class="best">{}</strong>', '<u class="second">{}</u>')
+    return f"<td{note}>{text}</td>"
+
+
 def _marked(cell: Cell, best: str, second: str) -> str:
     return {1: best, 2: second}.get(cell.rank, "{}").format(cell.text)
+
+
+def _piped(cells: list[str]) -> str:
+    return "| " + " | ".join(text.replace("|", r"\|") for text in cells) + " |"
+
+
+def _rules(groups: tuple[tuple[str, int], ...]) -> Iterator[str]:
+    start = 2
+    for _, count in groups:
+        yield rf"\cmidrule(lr){{{start}-{start + count - 1}}}"
+        start += count
 
 
 def _latex(text: str) -> str:

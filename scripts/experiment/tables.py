@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from scripts.experiment.results import Results
 from scripts.experiment.study import study_differences, study_table
+from scripts.experiment.table_comparisons import comparison_table, overall_table
 from scripts.experiment.table_text import Table, render_csv, render_html, render_latex, render_markdown
-from scripts.experiment.task_tables import comparison_table, task_tables
+from scripts.experiment.task_tables import task_tables
 from scripts.files import atomic_write
 
 __all__ = [
     "Table",
     "all_tables",
     "comparison_table",
+    "overall_table",
     "render_csv",
     "render_html",
     "render_latex",
@@ -26,28 +29,52 @@ __all__ = [
     "write_tables",
 ]
 
+logger = logging.getLogger(__name__)
+
 _FORMATS: dict[str, Callable[[Table], str]] = {".md": render_markdown, ".tex": render_latex, ".csv": render_csv}
+_NAMES = (
+    "table1",
+    "table2",
+    "table3",
+    "table3_gain",
+    "comparisons_overall",
+    "comparisons",
+    "study",
+    "study_differences",
+)
+_PAGE = 60
+"""Rows that a LaTeX table, which cannot break, has at most."""
 
 
 def all_tables(results: Results) -> list[Table]:
-    """Return all tables that the finished runs give, in reading order."""
-    tables = [*task_tables(results), study_table(results), study_differences(results), comparison_table(results)]
+    """Return all tables that the finished runs give, in reading order: none of them is empty."""
+    tables = [*task_tables(results), overall_table(results), comparison_table(results)]
+    tables += [study_table(results), study_differences(results)]
     return [table for table in tables if not table.frame.empty]
 
 
 def write_tables(results: Results, out: str | Path) -> list[Path]:
     """Write each table as Markdown and LaTeX, and its unrounded numbers as CSV; return the paths.
 
+    A table that no finished run gives is left out, with a line in the log, and so is the LaTeX of one that is longer
+    than a page.
+
     Args:
         results: of the grid.
         out: the folder.
     """
+    tables = all_tables(results)
+    for name in _NAMES:
+        if name not in {table.name for table in tables}:
+            logger.warning("%s is left out: no finished run gives it", name)
     paths = []
-    for table in all_tables(results):
+    for table in tables:
         for ending, render in _FORMATS.items():
+            if ending == ".tex" and len(table.rows) > _PAGE:
+                continue
             text = render(table)
             if ending == ".md":
-                text = f"{text}\n\n*{table.title}. {table.caption}*\n"
+                text = f"# {table.title}\n\n{text}\n\n{table.caption}\n"
             paths.append(atomic_write(Path(out) / f"{table.name}{ending}", partial(_write, text)))
     return paths
 
