@@ -30,6 +30,7 @@ CLEAR = 0.05
 """Corrected p below which a difference is called clear."""
 
 _COLUMNS = ("against", "difference", "95 % interval", "n", "p", "p (Holm)", "clearly better")
+_OVERALL = ("against", "cells", *_COLUMNS[1:])
 _CELL = ["site", "modality", "fraction", "second"]
 _READ = (
     "mean over the same test subjects with its 95 % bootstrap interval over subjects; two-sided p of Wilcoxon's "
@@ -71,8 +72,8 @@ def overall_table(results: Results, first: str = "seqinv") -> Table:
     """Return the paired tests of one variant against the others over many cells together, each subject counted once.
 
     The frame has a row per pair and part (a label fraction at all sites, all label fractions in or out of domain):
-    those of `compare_overall`, ``part``, ``table``, ``metric``, ``p_holm``, corrected for the number of tests of that table,
-    and ``cohort``.
+    those of `compare_overall`, ``part``, ``table``, ``metric``, ``p_holm``, corrected for the number of tests of that
+    table, and ``cohort``.
 
     Args:
         results: of the grid.
@@ -92,10 +93,11 @@ def overall_table(results: Results, first: str = "seqinv") -> Table:
         title=f"{variant_label(first)} against the others, over all modalities",
         caption=(
             f"Difference of {variant_label(first)} less the other variant, averaged within a subject over the "
-            f"modalities, and the label fractions where several are named: {_READ}{_told(results, frame)}"
+            "modalities that both variants have, and over the label fractions where all are named (cells: sites times "
+            f"modalities times label fractions): {_READ}{_told(results, frame)}"
         ),
         frame=frame,
-        columns=("", *_COLUMNS) if len(frame) else (),
+        columns=("", *_OVERALL) if len(frame) else (),
         rows=tuple(_rows(frame, lambda row: str(row["part"]))),
     )
 
@@ -168,6 +170,7 @@ def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:
     winner = variant_label(row["first"] if row["gain"] > 0 else row["second"]) if clear else EMPTY
     return (
         Cell(variant_label(row["second"])),
+        *([Cell(str(row["cells"]))] if "cells" in row else []),
         Cell(f"{row['difference']:+.2f}", int(clear)),
         Cell(interval),
         Cell(str(row["n"])),
@@ -182,9 +185,7 @@ def _told(results: Results, frame: pd.DataFrame) -> str:
         return ""
     own = results.scores[results.scores["variant"].isin(VARIANTS)]
     seeds = told_seeds(own["seed"])
-    again = (
-        " Only subjects vary in these tests, not the training: that would take more seeds."
-        if seeds == "one seed"
-        else ""
+    return (
+        f" {told_cohort(own).capitalize()}, {seeds}. Intervals and p are over subjects: they say what these trainings "
+        "differ by, not how much another training of the same variants would."
     )
-    return f" {told_cohort(own).capitalize()}, {seeds}.{again}"

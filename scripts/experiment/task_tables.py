@@ -151,10 +151,10 @@ def _caption(results: Results, layout: Layout, frame: pd.DataFrame) -> str:
     units = ", ".join(f"{m.label} in {m.unit} ({m.better} is better)" for m in layout.metrics)
     classes = sorted(own["class"].unique())
     over = f", each subject's mean over {', '.join(classes)}" if len(classes) > 1 else ""
-    simulated = set(own["cohort"]) != {"real"}
+    apart = "" if set(own["cohort"]) == {"real"} else ", not comparable with the real subjects of the paper"
     parts = [
         f"{units}{over}: mean ± standard error over test subjects ({_told_subjects(frame)}), {_told_seeds(frame)}.",
-        f"{told_cohort(own).capitalize()}{', not comparable with the real subjects of the paper' if simulated else ''}.",
+        f"{told_cohort(own).capitalize()}{apart}.",
         "Best bold, second best underlined, of each row and group of columns, by unrounded means; ties share.",
         "95 % bootstrap intervals over subjects are in the CSV file.",
     ]
