@@ -37,8 +37,8 @@ class Results:
     Attributes:
         grid: its name.
         uri: MLflow store.
-        runs: a row per run: `KEYS`, ``cell``, ``run_id``, ``started`` (UTC timestamp), ``minutes`` (of
-            training), ``commit``.
+        runs: a row per run: `KEYS`, ``cell``, ``run_id``, ``started`` and ``ended`` (UTC timestamps),
+            ``minutes`` (of training), ``commit``.
         scores: `KEYS`, then ``subject``, ``site``, ``class``, ``metric``, ``value``: every score of every subject.
         invariance: `KEYS` (task pretrain), ``level``, ``metric``, ``value``, ``low``, ``high``, ``n``, ``chance``,
             ``better`` (higher or lower), one row per encoder, level and metric; ``random`` is the untrained encoder.
@@ -100,7 +100,8 @@ def collect(grid: str, uri: str | None = None) -> Results:
             if _has(client, run, name):
                 table = pd.read_csv(_artifact(client, run.info.run_id, name), dtype={"subject": str, "site": str})
                 # the run says it all, and its tags are of one kind in all tables
-                parts[name].append(table.drop(columns=[k for k in keys if k in table]).assign(**keys))
+                own = table.drop(columns=[k for k in keys if k in table])
+                parts[name].append(pd.concat([pd.DataFrame([keys] * len(own), index=own.index), own], axis=1))
     tables = {name: _joined(frames) for name, frames in parts.items()}
     return Results(
         grid=grid,
@@ -147,6 +148,7 @@ def _about(run: Any) -> dict[str, Any]:
         "cell": tags[CELL_TAG],
         "run_id": info.run_id,
         "started": pd.Timestamp(info.start_time, unit="ms", tz="UTC"),
+        "ended": pd.Timestamp(info.end_time, unit="ms", tz="UTC"),
         "minutes": float(run.data.metrics.get("minutes", float("nan"))),
         "commit": tags.get("git_commit", "unknown"),
     }
@@ -163,8 +165,7 @@ def _artifact(client: Any, run_id: str, name: str) -> Path:
 def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame()
-    table = pd.concat(frames, ignore_index=True)
-    return table[[*KEYS, *(name for name in table if name not in KEYS)]]
+    return pd.concat(frames, ignore_index=True)
 
 
 def _by_encoder(table: pd.DataFrame) -> pd.DataFrame:

@@ -44,7 +44,7 @@ def test_measures_both_encoders_into_a_table_and_the_run_of_the_training(
 
     run = only_run(folder)
     assert (run.info.run_id, run.info.status) == (before.info.run_id, "FINISHED")
-    assert run.data.tags == before.data.tags
+    assert run.data.tags == {**before.data.tags, "evaluated": "yes"}
     row = table.set_index(["encoder", "level", "metric"]).loc[("random", "dense, level -2", "alignment")]
     assert run.data.metrics["invariance/random/dense level -2/alignment"] == pytest.approx(row["value"])
     assert "Measuring invariance on 3 held-out subjects (embedded cohort)" in caplog.text
