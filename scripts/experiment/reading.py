@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-__all__ = ["Tally", "agreement_with_paper", "tallies"]
+from scripts.experiment.results import Results
+from scripts.experiment.table_layout import LAYOUTS
 
-LEVEL = 0.05
+__all__ = ["Tally", "agreement_with_paper", "limits", "tallies"]
+
+_SIMULATED = (
+    (
+        "Simulated heads stand in for patients",
+        "one averaged anatomy, warped per subject, with tissue values from the literature, three made-up scanners and "
+        "simple lesions. Its labels are the shares that the heads were made of. So the absolute numbers say nothing "
+        "about IXI, ARC or any patient, and are not to be set beside the paper's.",
+    ),
+    (
+        "What can be seen",
+        "whether the three ways of making views, trained alike and tested alike, differ in the direction that the "
+        "paper reports, and whether the pieces work from the maps to the table.",
+    ),
+    (
+        "What cannot",
+        "how large any difference is on patients, and anything about lesions as they really look.",
+    ),
+)
+_SHORT = (
+    "A small network",
+    "on small patches, pretrained and trained for minutes: a variant that needs longer to pay off looks worse here "
+    "than it is.",
+)
+_SMALL = 64  # voxels of a patch below which the training is a small one
+_ONE_SEED = (
+    "One seed",
+    "intervals and tests are over test subjects; they say nothing about how much a second training of the same recipe "
+    "would differ.",
+)
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How one variant does against another over the cells of a table.
+    """How one variant does against another in a table.
 
     Attributes:
         table: name of the table.
@@ -25,9 +55,10 @@ class Tally:
         second: the other.
         cells: site, modality and label fraction pairs that both have.
         ahead: cells in which the first's mean is better.
-        clearly_ahead: of these, those whose corrected p is below 0.05.
-        clearly_behind: the same the other way round.
         median: of the cells' mean differences, in the table's unit; positive is better for the first.
+        better: parts of the table over all modalities in which the first is clearly better.
+        worse: those in which it is clearly worse.
+        parts: how many parts there are.
     """
 
     table: str
@@ -36,22 +67,28 @@ class Tally:
     second: str
     cells: int
     ahead: int
-    clearly_ahead: int
-    clearly_behind: int
     median: float
+    better: tuple[str, ...]
+    worse: tuple[str, ...]
+    parts: int
 
 
-def tallies(comparisons: pd.DataFrame) -> list[Tally]:
-    """Count where one variant is ahead of another.
+def tallies(cells: pd.DataFrame, overall: pd.DataFrame, clear: float = 0.05) -> list[Tally]:
+    """Count where one variant is ahead of another, and name where it is so clearly.
 
     Args:
-        comparisons: a row per cell and pair: ``table``, ``metric``, ``first``, ``second``, ``gain`` (mean difference,
-            positive where the first is better), ``p_holm``.
+        cells: frame of `scripts.experiment.tables.comparison_table`.
+        overall: frame of `scripts.experiment.tables.overall_table`: tests over all modalities, each subject counted
+            once, because the few subjects of a single cell can hardly be clear about anything.
+        clear: corrected p below which a difference is clear.
     """
+    keys = ["table", "metric", "first", "second"]
     found = []
-    for keys, rows in comparisons.groupby(["table", "metric", "first", "second"], sort=False):
-        gain, clear = rows["gain"].to_numpy(), rows["p_holm"].to_numpy() < LEVEL
-        table, metric, first, second = (str(key) for key in keys)
+    for names, rows in cells.groupby(keys, sort=False):
+        parts = overall[(overall[keys] == pd.Series(dict(zip(keys, names, strict=True)))).all(axis=1)]
+        told = parts[parts["p_holm"] < clear]
+        gain = rows["gain"].to_numpy()
+        table, metric, first, second = (str(name) for name in names)
         found.append(
             Tally(
                 table=table,
@@ -60,9 +97,10 @@ def tallies(comparisons: pd.DataFrame) -> list[Tally]:
                 second=second,
                 cells=len(rows),
                 ahead=int((gain > 0).sum()),
-                clearly_ahead=int(((gain > 0) & clear).sum()),
-                clearly_behind=int(((gain < 0) & clear).sum()),
                 median=float(np.median(gain)),
+                better=tuple(told.loc[told["gain"] > 0, "part"]),
+                worse=tuple(told.loc[told["gain"] < 0, "part"]),
+                parts=len(parts),
             )
         )
     return found
@@ -73,37 +111,48 @@ def agreement_with_paper(cells: pd.DataFrame, first: str, seconds: Sequence[str]
 
     Args:
         cells: a row per table cell: ``table``, ``metric``, ``site``, ``modality``, ``fraction``, ``variant``, ``mean``
-            and ``paper_mean`` in the same unit; HD95 counts with its sign turned, so that more is better.
+            and ``paper_mean`` in the same unit. Where less is better the sign is turned.
         first: the variant that is compared.
         seconds: those that it is compared with.
 
     Returns:
         ``table``, ``metric``, ``first``, ``second``, ``cells`` (that both have), ``same_sign``, ``paper_ahead`` and
         ``ours_ahead`` (cells in which the first is better), ``spearman`` (rank correlation of the differences; NaN for
-        fewer than four cells).
+        fewer than four cells, or where one side does not vary).
     """
+    return pd.DataFrame(_agreements(cells, first, seconds))
+
+
+def limits(results: Results) -> list[tuple[str, str]]:
+    """Return what the numbers of a grid cannot say, as headings and sentences."""
+    runs = results.runs
+    told = list(_SIMULATED) if "embedded" in set(runs["cohort"]) else []
+    told += [_SHORT] if 0 < runs["patch_size"].min() < _SMALL else []
+    return told + ([_ONE_SEED] if runs["seed"].nunique() == 1 else [])
+
+
+def _agreements(cells: pd.DataFrame, first: str, seconds: Sequence[str]) -> Iterator[dict[str, object]]:
+    lower = {(layout.name, m.name) for layout in LAYOUTS for m in layout.metrics if m.better == "lower"}
     keys = ["site", "modality", "fraction"]
-    rows = []
     for (table, metric), part in cells.groupby(["table", "metric"], sort=False):
-        sign = -1.0 if metric == "HD95" else 1.0
+        sign = -1.0 if (table, metric) in lower else 1.0
         ours = sign * part.pivot_table(index=keys, columns="variant", values="mean")
         theirs = sign * part.pivot_table(index=keys, columns="variant", values="paper_mean")
-        for second in (name for name in seconds if name in ours and first in ours and name in theirs):
+        for second in seconds:
+            if not all(name in frame for name in (first, second) for frame in (ours, theirs)):
+                continue
             both = pd.DataFrame({"ours": ours[first] - ours[second], "paper": theirs[first] - theirs[second]}).dropna()
             if both.empty:
                 continue
-            enough = len(both) >= 4 and both.nunique().min() > 1
-            rows.append(
-                {
-                    "table": table,
-                    "metric": metric,
-                    "first": first,
-                    "second": second,
-                    "cells": len(both),
-                    "same_sign": int((np.sign(both["ours"]) == np.sign(both["paper"])).sum()),
-                    "paper_ahead": int((both["paper"] > 0).sum()),
-                    "ours_ahead": int((both["ours"] > 0).sum()),
-                    "spearman": float(stats.spearmanr(both["ours"], both["paper"])[0]) if enough else float("nan"),
-                }
-            )
-    return pd.DataFrame(rows)
+            varied = len(both) >= 4 and both.nunique().min() > 1
+            yield {
+                "table": table,
+                "metric": metric,
+                "first": first,
+                "second": second,
+                "cells": len(both),
+                "same_sign": int((np.sign(both["ours"]) == np.sign(both["paper"])).sum()),
+                "paper_ahead": int((both["paper"] > 0).sum()),
+                "ours_ahead": int((both["ours"] > 0).sum()),
+                "spearman": float(stats.spearmanr(both["ours"], both["paper"])[0]) if varied else float("nan"),
+            }

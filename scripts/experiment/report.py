@@ -49,6 +49,7 @@ def write_report(out: str | Path, *, grid: str | None = None, uri: str | None = 
     """
     from scripts.experiment.figures import write_figures
     from scripts.experiment.html import write_html
+    from scripts.experiment.reading import limits
     from scripts.experiment.results_page import write_results_page
     from scripts.experiment.tables import all_tables, write_tables
 
@@ -57,7 +58,8 @@ def write_report(out: str | Path, *, grid: str | None = None, uri: str | None = 
     folder = Path(out) / "report"
     written = write_tables(results, folder / "tables")
     figures = write_figures(results, folder / "figures")
-    html = write_html(results, all_tables(results), figures, folder)
+    notes = [f"{head}: {text}" for head, text in limits(results)]
+    html = write_html(results, all_tables(results), figures, folder, notes=notes)
     lines = [
         f"Report on {len(results.runs)} of {len(results.planned)} runs of the grid {name}:",
         f"  page     {html}",

@@ -38,7 +38,7 @@ class Results:
         grid: its name.
         uri: MLflow store.
         runs: a row per run: `KEYS`, ``cell``, ``run_id``, ``started`` and ``ended`` (UTC timestamps),
-            ``minutes`` (of training), ``commit``.
+            ``minutes`` (of training), ``patch_size`` (voxels, 0: unknown), ``commit``.
         scores: `KEYS`, then ``subject``, ``site``, ``class``, ``metric``, ``value``: every score of every subject.
         invariance: `KEYS` (task pretrain), ``level``, ``metric``, ``value``, ``low``, ``high``, ``n``, ``chance``,
             ``better`` (higher or lower), one row per encoder, level and metric; ``random`` is the untrained encoder.
@@ -150,6 +150,7 @@ def _about(run: Any) -> dict[str, Any]:
         "started": pd.Timestamp(info.start_time, unit="ms", tz="UTC"),
         "ended": pd.Timestamp(info.end_time, unit="ms", tz="UTC"),
         "minutes": float(run.data.metrics.get("minutes", float("nan"))),
+        "patch_size": int(run.data.params.get("patch_size", 0)),
         "commit": tags.get("git_commit", "unknown"),
     }
 

@@ -11,29 +11,26 @@ import numpy as np
 import pandas as pd
 
 from scripts.experiment.figures import Figure
-from scripts.experiment.reading import Tally, agreement_with_paper, tallies
+from scripts.experiment.figures.palette import variant_label
+from scripts.experiment.reading import Tally, agreement_with_paper, limits, tallies
 from scripts.experiment.results import Results
-from scripts.experiment.tables import Table, all_tables, comparison_table, render_markdown, study_table, task_tables
+from scripts.experiment.table_comparisons import CLEAR
+from scripts.experiment.table_layout import LAYOUTS
+from scripts.experiment.table_text import EMPTY
+from scripts.experiment.tables import (
+    Table,
+    all_tables,
+    comparison_table,
+    overall_table,
+    render_markdown,
+    task_tables,
+)
 from scripts.files import atomic_write
 
 __all__ = ["busy_minutes", "write_results_page"]
 
+_NAMES = {layout.name: layout.title for layout in LAYOUTS}
 _UNITS = {"DSC": "DSC points", "HD95": "mm", "PSNR": "dB"}
-
-_LIMITS = """\
-- **Simulated heads** stand in for patients: one averaged anatomy, warped per subject, with tissue values from the
-  literature, three made-up scanners and simple lesions. Its labels are the shares that the heads were made of. So
-  the absolute numbers say nothing about IXI, ARC or any patient, and are not to be set beside the paper's.
-- **A small network** on 2 mm patches of 32 voxels, pretrained and trained for minutes: a variant that needs longer to
-  pay off looks worse here than it is.
-- **What can be seen**: whether the three ways of making views, trained alike and tested alike, differ in the direction
-  that the paper reports, and whether the pieces work from the maps to the table.
-- **What cannot**: how large any difference is on patients; anything about lesions as they really look; and with one
-  seed, how much of a difference is the draw of one training. Intervals and tests are over test subjects only."""
-
-_REAL = """\
-- Intervals and tests are over test subjects. With one seed they say nothing about how much a second training of the
-  same recipe would differ."""
 
 
 def write_results_page(results: Results, figures: Sequence[Figure], path: Path) -> Path:
@@ -49,7 +46,7 @@ def write_results_page(results: Results, figures: Sequence[Figure], path: Path) 
     pictures = {figure.name: f"images/{results.grid}_{figure.path.name}" for figure in figures}
     for figure in figures:
         shutil.copyfile(figure.path, path.parent / pictures[figure.name])
-    blocks = [*_head(results), *_short(results), *_tables(results), *_study(results)]
+    blocks = [*_head(results), *_short(results), *_tables(results)]
     blocks += [f"## Pictures\n\n{_pictures(figures, pictures)}"]
     return atomic_write(path, lambda part: part.write_text("\n\n".join(blocks) + "\n", encoding="utf-8"))
 
@@ -89,7 +86,9 @@ def _head(results: Results) -> Iterator[str]:
         ]
     )
     yield "To run it again: `python -m scripts experiment run --preset " + str(facts.get("preset", results.grid)) + "`."
-    yield f"## What this can show, and what not\n\n{_LIMITS if 'embedded' in cohorts else _REAL}"
+    told = limits(results)
+    if told:
+        yield "## What this can show, and what not\n\n" + "\n".join(f"- **{head}**: {text}" for head, text in told)
 
 
 def _subjects(results: Results) -> str:
@@ -105,22 +104,28 @@ def _short(results: Results) -> Iterator[str]:
     found = comparison_table(results).frame
     if found.empty:
         return
-    counted = tallies(found)
-    lines = ["## Where SeqInv wins, and where not", ""]
-    lines += [f"- {_sentence(tally)}" for tally in counted if tally.first == "seqinv"]
-    yield "\n".join(lines)
+    lines = [
+        "Ahead: the mean over the test subjects of a cell (site, modality, label fraction) is better. Clearly: "
+        f"corrected p below {CLEAR:g}, over all modalities together.",
+        "",
+    ]
+    lines += [f"- {_sentence(tally)}" for tally in tallies(found, overall_table(results).frame, CLEAR)]
+    yield "## Where SeqInv wins, and where not\n\n" + "\n".join(lines)
     cells = _with_paper(task_tables(results))
     if not cells.empty:
         yield f"### Beside the paper\n\n{_agreement(cells)}"
 
 
 def _sentence(tally: Tally) -> str:
-    unit = _UNITS.get(tally.metric, "")
-    clear = f"{tally.clearly_ahead} of them clearly"
-    behind = f"clearly behind in {tally.clearly_behind}"
+    clearly = [
+        f"clearly {word} in {len(parts)} of {tally.parts} parts ({'; '.join(parts)})"
+        for word, parts in (("better", tally.better), ("worse", tally.worse))
+        if parts
+    ]
     return (
-        f"**{tally.metric} ({tally.table})**, {tally.first} against {tally.second}: ahead in {tally.ahead} of "
-        f"{tally.cells} cells ({clear}), {behind}; median difference {tally.median:+.2f} {unit}."
+        f"**{_NAMES[tally.table]}, {tally.metric}**, {variant_label(tally.first)} against "
+        f"{variant_label(tally.second)}: ahead in {tally.ahead} of {tally.cells} cells, median gain "
+        f"{tally.median:+.2f} {_UNITS[tally.metric]}; {', '.join(clearly) or 'nowhere clearly better or worse'}."
     )
 
 
@@ -140,24 +145,20 @@ def _agreement(cells: pd.DataFrame) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows.itertuples():
-        rho = "–" if np.isnan(row.spearman) else f"{row.spearman:+.2f}"
+        rho = EMPTY if np.isnan(row.spearman) else f"{row.spearman:+.2f}"
         lines.append(
-            f"| {row.table} | {row.metric} | {row.second} | {row.cells} | {row.same_sign} | {row.paper_ahead} | "
+            f"| {_NAMES[row.table]} | {row.metric} | {variant_label(row.second)} | {row.cells} | "
+            f"{row.same_sign} | {row.paper_ahead} | "
             f"{row.ours_ahead} | {rho} |"
         )
     return "\n".join(lines)
 
 
 def _tables(results: Results) -> Iterator[str]:
+    """All tables, but the long one of tests cell by cell, which is in the report."""
     for table in all_tables(results):
-        if table.name not in ("study", "comparisons"):
+        if table.name != "comparisons":
             yield f"## {table.title}\n\n{render_markdown(table)}\n\n{table.caption}"
-
-
-def _study(results: Results) -> Iterator[str]:
-    table = study_table(results)
-    if not table.frame.empty:
-        yield f"## {table.title}\n\n{render_markdown(table)}\n\n{table.caption}"
 
 
 def _pictures(figures: Sequence[Figure], pictures: dict[str, Any]) -> str:

@@ -127,9 +127,10 @@ def results_in(folder: Path, seed: int = 0) -> Results:
         started=pd.Timestamp("2026-11-01T12:00:00", tz="UTC"),
         ended=pd.Timestamp("2026-11-01T12:02:00", tz="UTC"),
         minutes=1.5,
+        patch_size=32,
         commit="0123456789ab",
     )
-    planned = runs.drop(columns=["run_id", "started", "ended", "minutes", "commit", "cohort"])
+    planned = runs.drop(columns=["run_id", "started", "ended", "minutes", "patch_size", "commit", "cohort"])
     facts = {"preset": "mini", "commit": "0123456789ab", "hardware": "x86_64, 2 cores, no GPU", "processes": 2}
     return Results(
         grid="mini",

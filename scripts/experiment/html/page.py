@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -70,9 +70,9 @@ def write_html(
         InputError: the package nilearn has no viewer.
     """
     if render is None:
-        from scripts.experiment.tables import render_html
+        from scripts.experiment.table_text import render_html
 
-        render = render_html
+        render = cast("Callable[[Any], str]", render_html)
     niivue = niivue_source()
     pictures = [(figure, _data_url(figure.path)) for figure in figures]
     content = viewer_content(results, budget=_MOST_BYTES - len(niivue) - sum(len(source) for _, source in pictures))

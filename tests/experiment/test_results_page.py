@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from scripts.experiment.figures import Figure
+from scripts.experiment.reading import agreement_with_paper, limits, tallies
+from scripts.experiment.results import Results
+from scripts.experiment.results_page import busy_minutes, write_results_page
+from scripts.experiment.tables import comparison_table, overall_table
+
+PLACES = ["site", "modality", "fraction"]
+
+
+def cells(gains: list[float], others: str = "base") -> pd.DataFrame:
+    rows = {"table": "table1", "metric": "DSC", "first": "seqinv", "second": others, "gain": gains}
+    return pd.DataFrame(rows)
+
+
+def parts(told: list[tuple[str, float, float]]) -> pd.DataFrame:
+    rows = {"table": "table1", "metric": "DSC", "first": "seqinv", "second": "base"}
+    return pd.DataFrame([{**rows, "part": part, "gain": gain, "p_holm": p} for part, gain, p in told])
+
+
+class TestTallies:
+    def test_counts_cells_and_names_what_is_clear(self) -> None:
+        told = [("1% labels", 2.0, 0.01), ("100% labels", -1.0, 0.04), ("in domain", 0.5, 0.2)]
+        (tally,) = tallies(cells([1.0, -2.0, 3.0, 0.0]), parts(told))
+        assert (tally.cells, tally.ahead, tally.median, tally.parts) == (4, 2, 0.5, 3)
+        assert (tally.better, tally.worse) == (("1% labels",), ("100% labels",))
+
+    def test_each_pair_of_each_table_has_its_own(self, results: Results) -> None:
+        found = tallies(comparison_table(results).frame, overall_table(results).frame)
+        assert {(t.table, t.metric, t.second) for t in found} == {
+            (*table, second)
+            for table in (("table1", "DSC"), ("table2", "DSC"), ("table2", "HD95"), ("table3", "PSNR"))
+            for second in ("base", "seqaug", "random")
+        }
+        psnr = next(t for t in found if t.metric == "PSNR" and t.second == "base")
+        # the cohort is made so that SeqInv gains 1 dB everywhere
+        assert psnr.ahead == psnr.cells == 18
+        assert psnr.median == pytest.approx(1.0, abs=0.1)
+        assert len(psnr.better) == psnr.parts
+        assert psnr.worse == ()
+
+
+class TestAgreement:
+    def frame(self, ours: list[float], paper: list[float], metric: str = "DSC", table: str = "table1") -> pd.DataFrame:
+        rows = []
+        for place, (mine, theirs) in enumerate(zip(ours, paper, strict=True)):
+            where = {"table": table, "metric": metric, "site": "Guys", "modality": f"m{place}", "fraction": 1.0}
+            rows += [
+                {**where, "variant": "base", "mean": 50.0, "paper_mean": 70.0},
+                {**where, "variant": "seqinv", "mean": 50.0 + mine, "paper_mean": 70.0 + theirs},
+            ]
+        return pd.DataFrame(rows)
+
+    def test_signs_and_ranks(self) -> None:
+        (row,) = agreement_with_paper(
+            self.frame([1, 2, 3, -1], [10, 20, 30, 5]), "seqinv", ["base", "seqaug"]
+        ).itertuples()
+        assert (row.second, row.cells, row.same_sign, row.paper_ahead, row.ours_ahead) == ("base", 4, 3, 4, 3)
+        assert row.spearman == pytest.approx(1.0)
+
+    def test_less_is_better_in_hd95(self) -> None:
+        (row,) = agreement_with_paper(
+            self.frame([-5, 5, -1, -2], [-3, -3, 4, -2], "HD95", "table2"), "seqinv", ["base"]
+        ).itertuples()
+        assert (row.ours_ahead, row.paper_ahead, row.same_sign) == (3, 3, 2)
+
+    def test_few_cells_have_no_rank_correlation(self) -> None:
+        (row,) = agreement_with_paper(self.frame([1, 2, 3], [1, 2, 3]), "seqinv", ["base"]).itertuples()
+        assert np.isnan(row.spearman)
+
+    def test_cells_that_the_paper_lacks_do_not_count(self) -> None:
+        (row,) = agreement_with_paper(
+            self.frame([1, 2, 3, 4, 5], [1, 2, 3, 4, np.nan]), "seqinv", ["base"]
+        ).itertuples()
+        assert row.cells == 4
+
+
+class TestBusyMinutes:
+    def spans(self, *minutes: tuple[float, float]) -> pd.DataFrame:
+        zero = pd.Timestamp("2026-11-01", tz="UTC")
+        return pd.DataFrame(
+            [
+                {"started": zero + pd.Timedelta(minutes=begin), "ended": zero + pd.Timedelta(minutes=end)}
+                for begin, end in minutes
+            ]
+        )
+
+    @pytest.mark.parametrize(
+        ("spans", "expected"),
+        [
+            ([(0, 10)], 10),
+            ([(0, 10), (10, 20)], 20),
+            ([(0, 10), (5, 20)], 20),
+            ([(0, 30), (5, 20)], 30),
+            ([(100, 110), (0, 10)], 20),
+        ],
+    )
+    def test_is_the_length_of_the_union(self, spans: list[tuple[float, float]], expected: float) -> None:
+        assert busy_minutes(self.spans(*spans)) == pytest.approx(expected)
+
+
+class TestLimits:
+    def test_simulated_small_and_one_seed_are_told(self, results: Results) -> None:
+        heads = [head for head, _ in limits(results)]
+        assert heads[0] == "Simulated heads stand in for patients"
+        assert heads[-2:] == ["A small network", "One seed"]
+
+    def test_real_data_full_size_and_several_seeds_need_none(self, results: Results) -> None:
+        runs = pd.concat([results.runs, results.runs.assign(seed=1)])
+        assert limits(replace(results, runs=runs.assign(cohort="real", patch_size=96))) == []
+
+
+class TestPage:
+    @pytest.fixture
+    def page(self, results: Results, tmp_path: Path) -> Path:
+        picture = tmp_path / "gallery.png"
+        Image.new("RGB", (8, 8)).save(picture)
+        figure = Figure(name="gallery", title="Gallery", caption="What is simulated.", path=picture)
+        return write_results_page(results, [figure], tmp_path / "docs" / "RESULTS.md")
+
+    def test_tells_date_commit_hardware_and_duration(self, page: Path, results: Results) -> None:
+        text = page.read_text()
+        assert "2026-11-01; commit 0123456789; x86_64, 2 cores, no GPU, 2 runs side by side" in text
+        assert f"{len(results.runs)} of {len(results.planned)} runs" in text
+        assert "at work for 2 min in all" in text
+        assert "python -m scripts experiment run --preset mini" in text
+
+    def test_says_where_seqinv_wins_and_how_the_paper_compares(self, page: Path) -> None:
+        text = page.read_text()
+        assert "**Table 3: denoising, PSNR**, SeqInv against Base: ahead in 18 of 18 cells, median gain +" in text
+        assert "clearly better in 4 of 4 parts" in text
+        agreement = text.split("### Beside the paper")[1].split("##")[0]
+        assert len(re.findall(r"^\| Table \d: ", agreement, re.M)) == 8
+
+    def test_pictures_lie_beside_it_and_every_link_leads_somewhere(self, page: Path) -> None:
+        links = re.findall(r"\]\(([^)]+)\)", page.read_text())
+        assert links == ["images/mini_gallery.png"]
+        assert all((page.parent / link).is_file() for link in links)
+
+    def test_long_table_of_tests_is_left_to_the_report(self, page: Path) -> None:
+        text = page.read_text()
+        assert "over all modalities" in text
+        assert "cell by cell" not in text
