@@ -56,10 +56,11 @@ def write_report(out: str | Path, *, grid: str | None = None, uri: str | None = 
     uri, name = find_grid(out, grid, uri)
     results = collect(name, uri)
     folder = Path(out) / "report"
-    written = write_tables(results, folder / "tables")
+    tables = all_tables(results)
+    written = write_tables(tables, folder / "tables")
     figures = write_figures(results, folder / "figures")
     notes = [f"{head}: {text}" for head, text in limits(results)]
-    html = write_html(results, all_tables(results), figures, folder, notes=notes)
+    html = write_html(results, tables, figures, folder, notes=notes)
     lines = [
         f"Report on {len(results.runs)} of {len(results.planned)} runs of the grid {name}:",
         f"  page     {html}",
@@ -67,7 +68,7 @@ def write_report(out: str | Path, *, grid: str | None = None, uri: str | None = 
         f"  figures  {folder / 'figures'} ({len(figures)} pictures)",
     ]
     if page:
-        lines.append(f"  results  {write_results_page(results, figures, Path(page))}")
+        lines.append(f"  results  {write_results_page(results, tables, figures, Path(page))}")
     return "\n".join(lines)
 
 

@@ -16,15 +16,7 @@ from scripts.experiment.reading import Tally, agreement_with_paper, limits, tall
 from scripts.experiment.results import Results
 from scripts.experiment.table_comparisons import CLEAR
 from scripts.experiment.table_layout import LAYOUTS
-from scripts.experiment.table_text import EMPTY
-from scripts.experiment.tables import (
-    Table,
-    all_tables,
-    comparison_table,
-    overall_table,
-    render_markdown,
-    task_tables,
-)
+from scripts.experiment.table_text import EMPTY, Table, render_markdown
 from scripts.files import atomic_write
 
 __all__ = ["busy_minutes", "write_results_page"]
@@ -33,11 +25,12 @@ _NAMES = {layout.name: layout.title for layout in LAYOUTS}
 _UNITS = {"DSC": "DSC points", "HD95": "mm", "PSNR": "dB"}
 
 
-def write_results_page(results: Results, figures: Sequence[Figure], path: Path) -> Path:
+def write_results_page(results: Results, tables: Sequence[Table], figures: Sequence[Figure], path: Path) -> Path:
     """Write the page as Markdown, its pictures into ``images`` beside it.
 
     Args:
         results: of the grid.
+        tables: the result of `scripts.experiment.tables.all_tables`.
         figures: the pictures, in their order.
         path: of the page.
     """
@@ -46,7 +39,7 @@ def write_results_page(results: Results, figures: Sequence[Figure], path: Path) 
     pictures = {figure.name: f"images/{results.grid}_{figure.path.name}" for figure in figures}
     for figure in figures:
         shutil.copyfile(figure.path, path.parent / pictures[figure.name])
-    blocks = [*_head(results), *_short(results), *_tables(results)]
+    blocks = [*_head(results), *_short(tables), *_tables(tables)]
     blocks += [f"## Pictures\n\n{_pictures(figures, pictures)}"]
     return atomic_write(path, lambda part: part.write_text("\n\n".join(blocks) + "\n", encoding="utf-8"))
 
@@ -99,19 +92,19 @@ def _subjects(results: Results) -> str:
     return "; ".join(told)
 
 
-def _short(results: Results) -> Iterator[str]:
+def _short(tables: Sequence[Table]) -> Iterator[str]:
     """What wins where, counted."""
-    found = comparison_table(results).frame
-    if found.empty:
+    frames = {table.name: table.frame for table in tables}
+    if "comparisons" not in frames:
         return
     lines = [
         "Ahead: the mean over the test subjects of a cell (site, modality, label fraction) is better. Clearly: "
         f"corrected p below {CLEAR:g}, over all modalities together.",
         "",
     ]
-    lines += [f"- {_sentence(tally)}" for tally in tallies(found, overall_table(results).frame, CLEAR)]
+    lines += [f"- {_sentence(tally)}" for tally in tallies(frames["comparisons"], frames["comparisons_overall"], CLEAR)]
     yield "## Where SeqInv wins, and where not\n\n" + "\n".join(lines)
-    cells = _with_paper(task_tables(results))
+    cells = _with_paper(tables)
     if not cells.empty:
         yield f"### Beside the paper\n\n{_agreement(cells)}"
 
@@ -154,9 +147,9 @@ def _agreement(cells: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _tables(results: Results) -> Iterator[str]:
+def _tables(tables: Sequence[Table]) -> Iterator[str]:
     """All tables, but the long one of tests cell by cell, which is in the report."""
-    for table in all_tables(results):
+    for table in tables:
         if table.name != "comparisons":
             yield f"## {table.title}\n\n{render_markdown(table)}\n\n{table.caption}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -53,17 +53,16 @@ def all_tables(results: Results) -> list[Table]:
     return [table for table in tables if not table.frame.empty]
 
 
-def write_tables(results: Results, out: str | Path) -> list[Path]:
+def write_tables(tables: Sequence[Table], out: str | Path) -> list[Path]:
     """Write each table as Markdown and LaTeX, and its unrounded numbers as CSV; return the paths.
 
     A table that no finished run gives is left out, with a line in the log, and so is the LaTeX of one that is longer
     than a page.
 
     Args:
-        results: of the grid.
+        tables: the result of `all_tables`.
         out: the folder.
     """
-    tables = all_tables(results)
     for name in _NAMES:
         if name not in {table.name for table in tables}:
             logger.warning("%s is left out: no finished run gives it", name)

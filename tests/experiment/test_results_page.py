@@ -13,7 +13,7 @@ from scripts.experiment.figures import Figure
 from scripts.experiment.reading import agreement_with_paper, limits, tallies
 from scripts.experiment.results import Results
 from scripts.experiment.results_page import busy_minutes, write_results_page
-from scripts.experiment.tables import comparison_table, overall_table
+from scripts.experiment.tables import all_tables, comparison_table, overall_table
 
 PLACES = ["site", "modality", "fraction"]
 
@@ -126,7 +126,7 @@ class TestPage:
         picture = tmp_path / "gallery.png"
         Image.new("RGB", (8, 8)).save(picture)
         figure = Figure(name="gallery", title="Gallery", caption="What is simulated.", path=picture)
-        return write_results_page(results, [figure], tmp_path / "docs" / "RESULTS.md")
+        return write_results_page(results, all_tables(results), [figure], tmp_path / "docs" / "RESULTS.md")
 
     def test_tells_date_commit_hardware_and_duration(self, page: Path, results: Results) -> None:
         text = page.read_text()

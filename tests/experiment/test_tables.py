@@ -332,7 +332,7 @@ def test_the_study_with_one_subject_has_no_interval() -> None:
 def test_nothing_found_gives_no_tables_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert all_tables(grid()) == []
     with caplog.at_level(logging.WARNING):
-        assert write_tables(grid(), tmp_path) == []
+        assert write_tables(all_tables(grid()), tmp_path) == []
     assert [record.getMessage().split()[0] for record in caplog.records] == [
         *("table1", "table2", "table3", "table3_gain", "comparisons_overall", "comparisons"),
         *("study", "study_differences"),
@@ -349,7 +349,7 @@ def test_a_grid_without_seqinv_has_no_comparisons() -> None:
 
 
 def test_files(results: Results, tmp_path: Path) -> None:
-    paths = write_tables(results, tmp_path / "tables")
+    paths = write_tables(all_tables(results), tmp_path / "tables")
     names = ["table1", "table2", "table3", "table3_gain", "comparisons_overall", "comparisons", "study"]
     expected = {f"{name}{ending}" for name, ending in itertools.product(names, (".md", ".tex", ".csv"))}
     assert {path.name for path in paths} == expected - {"comparisons.tex"}  # longer than a page
