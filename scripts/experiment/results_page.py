@@ -22,7 +22,7 @@ from scripts.files import atomic_write
 __all__ = ["busy_minutes", "write_results_page"]
 
 _NAMES = {layout.name: layout.title for layout in LAYOUTS}
-_UNITS = {"DSC": "DSC points", "HD95": "mm", "PSNR": "dB"}
+_UNITS = {metric.name: metric.unit for layout in LAYOUTS for metric in layout.metrics} | {"DSC": "DSC points"}
 
 
 def write_results_page(results: Results, tables: Sequence[Table], figures: Sequence[Figure], path: Path) -> Path:

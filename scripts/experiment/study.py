@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scripts.experiment.figures.palette import variant_label
-from scripts.experiment.figures.values import NothingToDrawError, subject_values, told_cohort
+from scripts.experiment.figures.values import studied_scores, told_cohort
 from scripts.experiment.results import VARIANTS, Results, variant_order
 from scripts.experiment.statistics import cell_statistics, compare_variants
 from scripts.experiment.table_text import Cell, Row, Table
@@ -21,7 +21,6 @@ _MEASURES = (
     ("dense", "retrieval_top1", "retrieval across sequences (dense)"),
     ("dense", "tissue_r2_across_sequences", "tissue R2 across sequences (dense)"),
 )
-_SCORES = (("ixi_seg", "DSC", 100.0, "%"), ("ixi_denoise", "PSNR", 1.0, "dB"), ("arc_lesion", "DSC", 100.0, "%"))
 _QUESTIONS = (
     ("seqaug", "base", "more contrasts in pretraining (SeqAug less Base)"),
     ("seqinv", "seqaug", "pairing across sequences (SeqInv less SeqAug)"),
@@ -40,7 +39,7 @@ def study_table(results: Results) -> Table:
     if not studied:
         return Table("study", "Study", "", pd.DataFrame())
     variants = [name for name in _pretrained(results) if name != "scratch"]
-    frame = pd.DataFrame([row for part in (_invariance(results), _downstream(results, studied)) for row in part])
+    frame = pd.DataFrame([row for part in (_invariance(results), _downstream(results)) for row in part])
     frame = frame[frame["variant"].isin(variants)].reset_index(drop=True)
     measures = list(dict.fromkeys(frame["measure"]))
     found = {(row["variant"], row["measure"]): row for row in frame.to_dict("records")}
@@ -72,7 +71,7 @@ def study_differences(results: Results) -> Table:
     studied = [name for name in _pretrained(results) if name not in VARIANTS]
     questions = [*_QUESTIONS, *((name, "seqinv", f"{variant_label(name)} less SeqInv") for name in studied)]
     rows: list[dict[str, Any]] = []
-    for measure, values in _shared(results, studied):
+    for measure, values in _shared(results):
         for first, second, question in questions:
             found = compare_variants(values, first, [second], better="higher")
             rows += [{"question": question, "measure": measure, **row} for row in found.to_dict("records")]
@@ -111,21 +110,15 @@ def _invariance(results: Results) -> Iterator[dict[str, Any]]:
             yield {"variant": variant, "measure": name, **means.to_dict(), "n": int(part["n"].max())}
 
 
-def _shared(results: Results, studied: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+def _shared(results: Results) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield each score that the study's variants were tested on, its subjects of all sites together."""
-    for task, metric, scale, unit in _SCORES:
-        try:
-            values = subject_values(results.scores, task, metric, scale=scale)
-        except NothingToDrawError:
-            continue
-        tested = values[values["variant"].isin(studied)]
-        for (modality, fraction), _ in tested.groupby(["modality", "fraction"], sort=False):
-            part = values[(values["modality"] == modality) & (values["fraction"] == fraction)]
-            yield f"{metric} {modality} {fraction:.0%} ({unit})", part.assign(site="all")
+    for score in studied_scores(results):
+        name = f"{score.metric} {score.modality} {score.fraction:.0%} ({score.unit})"
+        yield name, score.values.assign(site="all")
 
 
-def _downstream(results: Results, studied: list[str]) -> Iterator[dict[str, Any]]:
-    for measure, values in _shared(results, studied):
+def _downstream(results: Results) -> Iterator[dict[str, Any]]:
+    for measure, values in _shared(results):
         for row in cell_statistics(values).to_dict("records"):
             told = {"value": row["mean"], "low": row["low"], "high": row["high"], "n": row["n"]}
             yield {"variant": row["variant"], "measure": measure, **told}

@@ -21,6 +21,7 @@ from scripts.experiment.figures.values import (
     NothingToDrawError,
     error_bars,
     means,
+    studied_scores,
     subject_values,
     told_cohort,
     told_missing,
@@ -31,12 +32,7 @@ from scripts.experiment.results import VARIANTS, Results, variant_order
 __all__ = ["Panel", "draw_points", "lesion_points", "study_points"]
 
 _WIDTH = 8.5
-_STUDY = (
-    ("ixi_seg", "DSC", "DSC [%]", 100.0),
-    ("arc_lesion", "DSC", "lesion DSC [%]", 100.0),
-    ("ixi_denoise", "PSNR", "PSNR [dB]", 1.0),
-)
-_TASKS = {"ixi_seg": "tissue", "arc_lesion": "lesion", "ixi_denoise": "denoising"}
+_TASKS = {"ixi_seg": "tissue", "arc_lesion": "lesions", "ixi_denoise": "denoising"}
 
 
 @dataclass(frozen=True)
@@ -84,21 +80,14 @@ def study_points(results: Results) -> Drawing:
     Raises:
         NothingToDrawError: no run of a study variant is finished.
     """
-    panels: list[Panel] = []
-    used = []
-    for task, metric, label, scale in _STUDY:
-        try:
-            values = subject_values(results.scores, task, metric, scale=scale)
-        except NothingToDrawError:
-            continue
-        study = values[~values["variant"].isin(VARIANTS)]
-        for (modality, fraction), _ in study.groupby(["modality", "fraction"]):
-            own = values[(values["modality"] == modality) & (values["fraction"] == fraction)]
-            panels.append(Panel(label, f"{_TASKS[task]}, {modality}, {100 * fraction:g} % of labels", own))
-            used.append(task)
+    scores = list(studied_scores(results))
+    panels = [
+        Panel(f"{s.metric} [{s.unit}]", f"{_TASKS[s.task]}, {s.modality}, {100 * s.fraction:g} % of labels", s.values)
+        for s in scores
+    ]
     if not panels:
         raise NothingToDrawError("no variant of the study has downstream scores")
-    rows = results.scores[results.scores["task"].isin(used)]
+    rows = results.scores[results.scores["task"].isin([s.task for s in scores])]
     caption = (
         "Variants of the pretraining, each with a decoder of its own on the frozen encoder. Pale: test subjects of all "
         "sites (averaged over classes and seeds); dark: their mean with its 95 % bootstrap interval. The intervals "

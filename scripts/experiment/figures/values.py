@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,17 @@ from scripts.metrics.bootstrap import bootstrap_interval
 __all__ = [
     "Drawing",
     "NothingToDrawError",
+    "StudiedScore",
     "error_bars",
     "means",
+    "studied_scores",
     "subject_values",
     "told_cohort",
     "told_missing",
     "told_seeds",
 ]
 
+_STUDIED = (("ixi_seg", "DSC", 100.0, "%"), ("arc_lesion", "DSC", 100.0, "%"), ("ixi_denoise", "PSNR", 1.0, "dB"))
 _COHORTS = {"embedded": "simulated cohort", "real": "real data"}
 
 
@@ -67,6 +70,36 @@ def subject_values(scores: pd.DataFrame, task: str, metric: str, *, scale: float
     by_seed = rows.groupby([*cell, "seed"], as_index=False)["value"].mean()
     values = by_seed.groupby(cell, as_index=False).agg(value=("value", "mean"), seeds=("seed", "nunique"))
     return values.assign(value=values["value"] * scale)
+
+
+@dataclass(frozen=True)
+class StudiedScore:
+    """A score that variants of the study were tested on.
+
+    Attributes:
+        task, metric, unit, modality, fraction: which score.
+        values: of all variants, as `subject_values` returns them.
+    """
+
+    task: str
+    metric: str
+    unit: str
+    modality: str
+    fraction: float
+    values: pd.DataFrame
+
+
+def studied_scores(results: Results) -> Iterator[StudiedScore]:
+    """Yield each score that any variant of the study was tested on."""
+    for task, metric, scale, unit in _STUDIED:
+        try:
+            values = subject_values(results.scores, task, metric, scale=scale)
+        except NothingToDrawError:
+            continue
+        tested = values[~values["variant"].isin(VARIANTS)]
+        for (modality, fraction), _ in tested.groupby(["modality", "fraction"]):
+            own = values[(values["modality"] == modality) & (values["fraction"] == fraction)]
+            yield StudiedScore(task, metric, unit, modality, fraction, own)
 
 
 def means(values: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
