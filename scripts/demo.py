@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.checkout import BUNDLES
 from scripts.errors import InputError
 
 __all__ = ["run_bundle", "run_demo"]
 
-BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 TASKS = ("ixi_seg", "arc_lesion", "ixi_denoise")
 
 # what the last table shows of each task's summary: metric, classes, unit

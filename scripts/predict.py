@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.checkout import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError, find_input_error
 
-__all__ = ["BUNDLE_NAMES", "predict"]
+__all__ = ["predict"]
 
-BUNDLE_NAMES = ("pretrain_seqinv", "ixi_seg", "arc_lesion", "ixi_denoise")
 _SAVERS = ("SavePrediction", "SaveEmbedding")
 
 
@@ -93,8 +93,6 @@ def _run(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def _read_bundle(bundle: str | Path) -> tuple[Path, dict[str, Any]]:
     """Return the absolute folder of a bundle, and its inference config."""
-    from scripts.demo import BUNDLES
-
     folder = BUNDLES / str(bundle) if str(bundle) in BUNDLE_NAMES else Path(bundle)
     path = folder / "configs" / "inference.json"
     if not path.is_file():

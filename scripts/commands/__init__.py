@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.commands import data, experiment, networks
+from scripts.commands import data, experiment, networks, sharing
 
 __all__ = ["COMMANDS"]
 
@@ -15,5 +15,6 @@ COMMANDS: dict[str, Any] = {
     "demo": networks.demo,
     "experiment": {"run": experiment.run, "report": experiment.report, "compare": experiment.compare},
     "gallery": networks.gallery,
+    "package": sharing.package,
     "predict": networks.predict,
 }

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.demo import BUNDLES, run_bundle
+from scripts.checkout import BUNDLES
+from scripts.demo import run_bundle
 from scripts.errors import InputError, find_input_error
 from scripts.experiment.grid import LAYOUTS, PRETRAIN, Cell
 from scripts.experiment.torchrun import command_word, run_torchrun, torchrun_command

@@ -103,10 +103,11 @@ def load_model(network: nn.Module, path: str | Path, train_command: str) -> nn.M
 
 
 def _variant(path: Path) -> str:
-    """Return the pretraining's mode, from the checkpoint that it left beside its weights."""
+    """Return the pretraining's mode: from the checkpoint beside its weights, or as a packed bundle's encoder tells."""
     checkpoint = path.with_name("checkpoint.pt")
     try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        return str(saved["settings"]["mode"])
+        if checkpoint.is_file():
+            return str(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["settings"]["mode"])
+        return str(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["variant"])
     except Exception:
         return "unknown"

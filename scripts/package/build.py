@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.checkout import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError
 from scripts.files import atomic_write
 from scripts.package.provenance import Provenance, file_sha256, weights_file
-from scripts.package.stage import ROOT, check_staged, stage_bundle
+from scripts.package.stage import check_staged, stage_bundle
 
-__all__ = ["BUNDLE_NAMES", "Package", "package_bundle", "package_bundles", "unpack_bundle"]
+__all__ = ["Package", "package_bundle", "package_bundles", "unpack_bundle"]
 
-BUNDLE_NAMES = ("pretrain_seqinv", "ixi_seg", "arc_lesion", "ixi_denoise")
 _DATE = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o644 << 16
 
@@ -33,7 +33,9 @@ class Package:
         if self.weights is None:
             told = "no weights"
         else:
-            known = [str(self.weights.settings[k]) for k in ("mode", "variant", "modality") if k in self.weights.settings]
+            known = [
+                str(self.weights.settings[k]) for k in ("mode", "variant", "modality") if k in self.weights.settings
+            ]
             told = f"weights {self.weights.sha256[:12]} ({', '.join(known) or 'nothing known of their training'})"
         size = self.path.stat().st_size / 1e6
         return f"{self.path}  {size:.1f} MB, {self.n_files} files, {told}\n  SHA-256 {self.sha256}"
@@ -55,7 +57,7 @@ def package_bundles(name: str, out: str | Path, weights: str | Path | None = Non
     if name == "all" and weights is not None and not Path(weights).is_dir():
         raise InputError(f"--weights {weights}: to package all bundles, give the folder of a demo")
     names: Sequence[str] = BUNDLE_NAMES if name == "all" else (name,)
-    return [package_bundle(ROOT / "bundles" / each, Path(out), weights) for each in names]
+    return [package_bundle(BUNDLES / each, Path(out), weights) for each in names]
 
 
 def package_bundle(bundle: Path, out: Path, weights: str | Path | None = None) -> Package:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import hashlib
 from collections.abc import Mapping
@@ -12,10 +11,9 @@ from typing import Any
 
 from scripts.errors import InputError
 
-__all__ = ["Provenance", "bake_settings", "file_sha256", "provenance_of", "weights_file"]
+__all__ = ["Provenance", "file_sha256", "provenance_of", "weights_file"]
 
 _SHOWN = {"ixi_seg": ("DSC", "all"), "arc_lesion": ("DSC", "lesion"), "ixi_denoise": ("PSNR_gain", "image")}
-_NOT_SETTINGS = ("encoder", "variant", "cohort")  # of a run, that mean another thing in a config
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,17 @@ class Provenance:
 
     def as_metadata(self) -> dict[str, Any]:
         """Return what a reader of a shipped bundle wants to know, without any path."""
-        told = ("mode", "variant", "modality", "cohort", "training_subjects", "label_fraction", "seed", "encoder", "split")
+        told = (
+            "mode",
+            "variant",
+            "modality",
+            "cohort",
+            "training_subjects",
+            "label_fraction",
+            "seed",
+            "encoder",
+            "split",
+        )
         known = {name: self.settings[name] for name in told if name in self.settings}
         return {"weights_sha256": self.sha256, "epoch": self.epoch, **known, "evaluation": dict(self.scores)}
 
@@ -98,29 +106,6 @@ def provenance_of(weights: Path, bundle: str) -> Provenance:
     return Provenance(weights, file_sha256(weights), settings, epoch, _scores(weights, bundle))
 
 
-def bake_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config with the settings of a training in the place of its own, where it has them as plain values.
-
-    Args:
-        config: of ``train.json`` or ``inference.json``.
-        settings: of the checkpoint.
-    """
-    known = dict(settings)
-    if "channels" in known:
-        known["features"] = known["channels"]
-    grid = _plain(known.get("embedded"))
-    if "spacing" not in known and isinstance(grid, dict) and grid.get("spacing"):
-        known["spacing"] = grid["spacing"]
-    baked = dict(config)
-    for name, value in known.items():
-        own, plain = config.get(name, "$"), _plain(value)
-        if name in _NOT_SETTINGS or str(own).startswith(("$", "@", "%")) or isinstance(own, dict) != isinstance(plain, dict):
-            continue
-        if not (isinstance(own, dict) and "_target_" in own):
-            baked[name] = plain
-    return baked
-
-
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as a hexadecimal number."""
     with path.open("rb") as stream:
@@ -132,16 +117,6 @@ def _digest(stream: Any) -> str:
     while part := stream.read(1 << 20):
         found.update(part)
     return found.hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """Return the value that a checkpoint's string stands for: lists and None are written as Python writes them."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value
 
 
 def _scores(weights: Path, bundle: str) -> dict[str, str]:
@@ -167,7 +142,9 @@ def _invariance(weights: Path) -> dict[str, str]:
     if not _is_younger(table, weights):
         return {}
     with table.open(encoding="utf-8", newline="") as lines:
-        rows = [row for row in csv.DictReader(lines) if row["metric"] in ("retrieval_top1", "tissue_r2_across_sequences")]
+        rows = [
+            row for row in csv.DictReader(lines) if row["metric"] in ("retrieval_top1", "tissue_r2_across_sequences")
+        ]
     return {
         f"{row['metric']} ({row['level']})": f"{float(row['value']):.3f}"
         for row in rows

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from scripts.checkout import ROOT
 from scripts.errors import InputError
+from scripts.package.bake import ENCODER, bake_training
 from scripts.package.modules import config_modules, needed_files
-from scripts.package.provenance import Provenance, bake_settings, provenance_of
+from scripts.package.provenance import Provenance, provenance_of
 
-__all__ = ["BAKED", "check_staged", "stage_bundle"]
-
-ROOT = Path(__file__).resolve().parents[2]
-BAKED = ("train.json", "inference.json")
-"""Configs that get the settings which the weights were trained with."""
+__all__ = ["check_staged", "stage_bundle"]
 
 _KEPT = {"configs": (".json", ".conf"), "docs": (".md", ".txt", ".png", ".jpg", ".svg")}
 _TEXT = (".json", ".conf", ".md", ".txt", ".py", ".css", ".js")
@@ -84,8 +80,7 @@ def stage_bundle(bundle: Path, target: Path, weights: Path | None = None) -> Pro
     found = None
     if weights is not None:
         found = provenance_of(weights, bundle.name)
-        _copy(weights, target / "models" / "model.pt")
-        _bake(target / "configs", found)
+        _ship_weights(weights, target, found)
     _refuse_local_paths(target)
     return found
 
@@ -144,15 +139,19 @@ def _inward(text: str, page: Path, target: Path) -> str:
     return _LINK.sub(keep, text)
 
 
-def _bake(configs: Path, found: Provenance) -> None:
-    for name in BAKED:
-        _rewrite(configs / name, lambda config: bake_settings(config, found.settings))
-    _rewrite(configs / "metadata.json", lambda metadata: {**metadata, "training": found.as_metadata()})
+def _ship_weights(weights: Path, target: Path, found: Provenance) -> None:
+    """Copy weights into a bundle; a downstream one also gets their encoder apart, so that its training finds one."""
+    _copy(weights, target / "models" / "model.pt")
+    variant = str(found.settings.get("variant", "unknown"))
+    encoder = target.name != "pretrain_seqinv" and variant not in ("scratch", "random")
+    if encoder:
+        import torch
 
+        from scripts.networks.weights import read_encoder_state
 
-def _rewrite(path: Path, change: Any) -> None:
-    config: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(change(config), indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+        (target / ENCODER).parent.mkdir()
+        torch.save({"encoder": read_encoder_state(weights), "variant": variant}, target / ENCODER)
+    bake_training(target, found, encoder=encoder)
 
 
 def _refuse_local_paths(target: Path) -> None:

@@ -1,0 +1,91 @@
+"""A bundle's configs with the settings that its weights were trained with in the place of the defaults."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.package.provenance import Provenance
+
+__all__ = ["ENCODER", "bake_settings", "bake_training"]
+
+ENCODER = "models/encoder/model.pt"
+"""The encoder of a downstream bundle that has weights: where its training finds one without another bundle."""
+
+_NOT_SETTINGS = ("encoder", "variant", "cohort")  # of a run, that mean another thing in a config
+_AUGMENTATION = ("rotation_degrees", "scaling", "shear", "flip_probability", "padding", "intensity_probability")
+_UNTRAINED = {"scratch": "none", "random": "random"}  # variants whose encoder is not a pretrained one
+
+
+def bake_training(folder: Path, found: Provenance, *, encoder: bool) -> None:
+    """Rewrite ``train.json``, ``inference.json`` and ``metadata.json`` of a bundle for the weights that it carries.
+
+    The metadata get a key ``training`` that says how these were made.
+
+    Args:
+        folder: of the bundle.
+        found: what is known of its weights.
+        encoder: whether it carries an encoder for its training as `ENCODER`.
+    """
+    settings = dict(found.settings)
+    untrained = _UNTRAINED.get(str(settings.get("variant", "")))
+
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        baked = bake_settings(config, settings)
+        if encoder:
+            baked["encoder_bundle"] = f"$@bundle_root + '/{ENCODER}'"
+        if untrained and "encoder_bundle" in config:
+            baked["encoder"] = untrained
+        return baked
+
+    configs = folder / "configs"
+    _rewrite(configs / "train.json", train)
+    _rewrite(configs / "inference.json", lambda config: bake_settings(config, settings))
+    _rewrite(configs / "metadata.json", lambda config: {**config, "training": found.as_metadata()})
+
+
+def bake_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with the settings of a training in the place of its own, where it has them as plain values.
+
+    Args:
+        config: of ``train.json`` or ``inference.json``.
+        settings: of the checkpoint, in which lists and None are strings as Python writes them.
+    """
+    known = {name: _plain(value) for name, value in settings.items() if name not in _NOT_SETTINGS}
+    if "channels" in known:
+        known["features"] = known["channels"]
+    if "frozen" in known:
+        known["freeze"] = known["frozen"]
+    if isinstance(known.get("augmentation"), list):
+        known.update(zip(_AUGMENTATION, known.pop("augmentation"), strict=False))
+    grid = known.get("embedded")
+    if "spacing" not in known and isinstance(grid, dict) and grid.get("spacing"):
+        known["spacing"] = grid["spacing"]
+    baked = dict(config)
+    for name, value in known.items():
+        if name in config and _is_plain(config[name]) and isinstance(config[name], dict) == isinstance(value, dict):
+            baked[name] = value
+    return baked
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value of a config stands for itself: no component, expression or reference."""
+    return "_target_" not in value if isinstance(value, dict) else not str(value).startswith(("$", "@", "%"))
+
+
+def _plain(value: Any) -> Any:
+    """Return the value that a checkpoint's string stands for."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(change(config), indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
