@@ -6,7 +6,7 @@ from scripts.networks.encoder import Encoder
 from scripts.networks.freezing import freeze
 from scripts.networks.heads import Projector, Reconstructor
 from scripts.networks.pooling import POOLINGS, Pooling
-from scripts.networks.pretrain import PretrainNet
+from scripts.networks.pretrain import PretrainedEncoder, PretrainNet
 from scripts.networks.vit import ViTEncoder
 from scripts.networks.weights import LoadReport, load_encoder, read_encoder_state
 
@@ -16,6 +16,7 @@ __all__ = [
     "LoadReport",
     "Pooling",
     "PretrainNet",
+    "PretrainedEncoder",
     "Projector",
     "Reconstructor",
     "ViTEncoder",

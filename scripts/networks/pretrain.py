@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,9 @@ from scripts.networks.encoder import Encoder
 from scripts.networks.heads import Projector, Reconstructor
 from scripts.networks.vit import ViTEncoder
 
-__all__ = ["PretrainNet"]
+__all__ = ["PretrainNet", "PretrainedEncoder"]
+
+_HEADS = ("projector.", "reconstructor.")
 
 
 class PretrainNet(nn.Module):
@@ -66,3 +69,32 @@ class PretrainNet(nn.Module):
                 f"patch of {'x'.join(map(str, size))} voxels: every side must be a multiple of "
                 f"{stride} and at least {2 * stride}; set the patch size to 96 or another such number"
             )
+
+
+class PretrainedEncoder(nn.Module):
+    """An encoder under the names that it has in the weights of pretraining, ``encoder.*``.
+
+    So ``monai.bundle.load``, which leaves out in silence what it finds under no name, and the exports of
+    ``monai.bundle`` take ``models/model.pt`` as it is; the heads in it are passed over.
+
+    Args:
+        encoder: `Encoder` or `ViTEncoder`.
+
+    Attributes:
+        stride: input voxels per bottleneck cell along an axis.
+    """
+
+    def __init__(self, encoder: Encoder | ViTEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.stride = encoder.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the bottleneck (N, channels, I/stride, J/stride, K/stride) of images (N, 1, I, J, K)."""
+        return self.encoder(x)
+
+    @torch.jit.unused
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load the encoder of a state dict that may also hold the heads of pretraining; else as any module."""
+        kept = {key: value for key, value in state_dict.items() if not key.startswith(_HEADS)}
+        return super().load_state_dict(kept, strict=strict, assign=assign)

@@ -74,8 +74,7 @@ def test_the_encoder_is_exported_as_the_readme_says(
     ckpt_export(
         "network_def",
         filepath=str(target),
-        ckpt_file=str(trained["folder"] / "models" / "checkpoint.pt"),
-        key_in_ckpt="encoder",
+        ckpt_file=str(trained["folder"] / "models" / "model.pt"),
         meta_file=str(configs / "metadata.json"),
         config_file=str(configs / "inference.json"),
         features=TINY_FEATURES,
