@@ -11,7 +11,8 @@ def package(name: str, out: str = "dist", weights: str | None = None) -> None:
     Args:
         name: pretrain_seqinv, ixi_seg, arc_lesion, ixi_denoise, or all.
         out: folder for <name>.zip.
-        weights: a weights file, or the folder of a demo; default: models/model.pt of each bundle, if there is one.
+        weights: a weights file, or the folder of a demo; default: models/model.pt of each bundle, if there
+            is one; none leaves them out.
     """
     from scripts.package import package_bundles
 

@@ -13,6 +13,7 @@ from scripts.errors import InputError
 from scripts.files import atomic_write
 from scripts.package.provenance import Provenance, file_sha256, weights_file
 from scripts.package.stage import check_staged, stage_bundle
+from scripts.switches import is_given
 
 __all__ = ["Package", "package_bundle", "package_bundles", "unpack_bundle"]
 
@@ -54,7 +55,7 @@ def package_bundles(name: str, out: str | Path, weights: str | Path | None = Non
     """
     if name not in (*BUNDLE_NAMES, "all"):
         raise InputError(f"bundle {name} is unknown: choose {', '.join(BUNDLE_NAMES)} or all")
-    if name == "all" and weights is not None and not Path(weights).is_dir():
+    if name == "all" and is_given(weights) and not Path(str(weights)).is_dir():
         raise InputError(f"--weights {weights}: to package all bundles, give the folder of a demo")
     names: Sequence[str] = BUNDLE_NAMES if name == "all" else (name,)
     return [package_bundle(BUNDLES / each, Path(out), weights) for each in names]
@@ -69,12 +70,12 @@ def package_bundle(bundle: Path, out: Path, weights: str | Path | None = None) -
     Args:
         bundle: folder of the bundle in the checkout.
         out: folder for the archive.
-        weights: see `scripts.package.provenance.weights_file`.
+        weights: see `scripts.package.provenance.weights_file`; ``none`` for an archive without.
 
     Raises:
         InputError: see `scripts.package.stage.stage_bundle` and `check_staged`.
     """
-    found = weights_file(bundle, weights)
+    found = weights_file(bundle, weights) if weights is None or is_given(weights) else None
     with tempfile.TemporaryDirectory(prefix="seqinv-package-") as scratch:
         folder = Path(scratch) / bundle.name
         provenance = stage_bundle(bundle, folder, found)

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from scripts.data.cohort.make import PROVENANCE
 from scripts.data.qmri import find_subjects
 from scripts.data.splits import PARTS, select, split_subjects, write_split
 from scripts.data.store import prepare_store
+from scripts.data.store_read import read_header
 from scripts.errors import InputError
 from scripts.workflow.ranks import main_process_first
 
@@ -47,7 +50,7 @@ def pretraining_data(
 
     Returns:
         ``training``, ``validation`` and ``test`` lists of subjects, ``cohort`` (embedded or real),
-        ``dataset_dir``, and the split's ``sha256``.
+        ``dataset_dir``, ``spacing`` (the median side of a voxel [mm]) and the split's ``sha256``.
 
     Raises:
         InputError: for a folder that does not exist, or maps that cannot be used.
@@ -85,7 +88,13 @@ def _prepare(
     # an embedded cohort that the user made beforehand is not real either
     cohort = EMBEDDED if (folder / PROVENANCE).is_file() else "real"
     logger.info("Data: %s cohort %s: %s subjects", cohort, folder, counts)
-    return {**parts, "cohort": cohort, "dataset_dir": str(folder), "sha256": split["sha256"]}
+    return {
+        **parts,
+        "cohort": cohort,
+        "dataset_dir": str(folder),
+        "spacing": round(float(np.median([read_header(entry["store"]).spacing for entry in stored])), 3),
+        "sha256": split["sha256"],
+    }
 
 
 def _embedded_cohort(work_dir: Path, settings: dict[str, Any], jobs: int) -> Path:
