@@ -104,7 +104,11 @@ def run(
 
 
 def report(
-    out: str = "experiments/mini", grid: str | None = None, tracking_uri: str | None = None, page: str | None = None
+    out: str = "experiments/mini",
+    grid: str | None = None,
+    tracking_uri: str | None = None,
+    page: str | None = None,
+    bundles: str | None = None,
 ) -> None:
     """Write tables, figures and report.html of a grid into ``out``/report, from MLflow and the result tables alone.
 
@@ -113,10 +117,11 @@ def report(
         grid: its name; default: the only one that the store holds.
         tracking_uri: MLflow store; default: mlruns.db in ``out``.
         page: also write the results as this Markdown file, its pictures into ``images`` beside it.
+        bundles: also write each bundle's results into its page below this folder, such as bundles.
     """
     from scripts.experiment.report import write_report
 
-    print(write_report(out, grid=grid, uri=tracking_uri, page=page))
+    print(write_report(out, grid=grid, uri=tracking_uri, page=page, bundles=bundles))
 
 
 def compare(

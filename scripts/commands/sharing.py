@@ -21,5 +21,5 @@ def package(name: str, out: str = "dist", weights: str | None = None) -> None:
     print(
         "unpack one anywhere and type there, inside of its folder: "
         "python -m monai.bundle run --config_file configs/inference.json --image FILE\n"
-        "from elsewhere, add --bundle_root FOLDER and give the config by its path"
+        "or from elsewhere, with the path of the config; docs/README.md in it has the rest"
     )

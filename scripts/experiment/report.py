@@ -38,7 +38,14 @@ def find_grid(out: str | Path, grid: str | None = None, uri: str | None = None) 
     return uri, grid or names[0]
 
 
-def write_report(out: str | Path, *, grid: str | None = None, uri: str | None = None, page: str | None = None) -> str:
+def write_report(
+    out: str | Path,
+    *,
+    grid: str | None = None,
+    uri: str | None = None,
+    page: str | None = None,
+    bundles: str | None = None,
+) -> str:
     """Write tables, figures and ``report.html`` into ``report`` beneath a folder; return where they lie, in words.
 
     Args:
@@ -46,7 +53,9 @@ def write_report(out: str | Path, *, grid: str | None = None, uri: str | None = 
         grid: see `find_grid`.
         uri: see `find_grid`.
         page: Markdown page to write besides.
+        bundles: folder of the bundles whose pages get their part of the results.
     """
+    from scripts.experiment.bundle_pages import fill_bundle_pages
     from scripts.experiment.figures import write_figures
     from scripts.experiment.html import write_html
     from scripts.experiment.reading import limits
@@ -69,6 +78,9 @@ def write_report(out: str | Path, *, grid: str | None = None, uri: str | None = 
     ]
     if page:
         lines.append(f"  results  {write_results_page(results, tables, figures, Path(page))}")
+    if bundles:
+        filled = fill_bundle_pages(results, tables, Path(bundles))
+        lines += [f"  bundle   {path}" for path in filled]
     return "\n".join(lines)
 
 

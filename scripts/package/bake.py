@@ -44,7 +44,7 @@ def bake_training(folder: Path, found: Provenance, *, encoder: bool) -> None:
     configs = folder / "configs"
     _rewrite(configs / "train.json", train)
     _rewrite(configs / "inference.json", lambda config: bake_settings(config, settings))
-    _rewrite(configs / "metadata.json", lambda config: {**config, "training": found.as_metadata()})
+    _rewrite(configs / "metadata.json", lambda config: _described(config, found))
 
 
 def bake_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,6 +69,15 @@ def bake_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
         if name in config and _is_plain(config[name]) and isinstance(config[name], dict) == isinstance(value, dict):
             baked[name] = value
     return baked
+
+
+def _described(metadata: dict[str, Any], found: Provenance) -> dict[str, Any]:
+    """Return metadata that know the training, and the width of an encoder that is not of the default one."""
+    widths = _plain(found.settings.get("channels"))
+    if isinstance(widths, list):
+        metadata["network_data_format"]["outputs"]["pred"]["num_channels"] = widths[-1]
+        metadata["pred_classes"] = f"{widths[-1]} feature channels"
+    return {**metadata, "training": found.as_metadata()}
 
 
 def _is_plain(value: Any) -> bool:

@@ -21,6 +21,12 @@ __all__ = ["check_staged", "stage_bundle"]
 _KEPT = {"configs": (".json", ".conf"), "docs": (".md", ".txt", ".png", ".jpg", ".svg")}
 _TEXT = (".json", ".conf", ".md", ".txt", ".py", ".css", ".js")
 _LOCAL = re.compile(r"(?<![\w.:/])/(?:home|root|Users|tmp|mnt|media|scratch|work|opt|srv)/[\w.-]+|\b[A-Z]:\\\\?[\w.-]+")
+_CHECKOUT = re.compile(r"<!-- checkout: (\w+) -->\n(.*?)\n<!-- end -->", re.DOTALL)
+_PACKED = {
+    "weights": "How the weights in `models/model.pt` were trained stands in `configs/metadata.json`, key `training`.",
+    "place": "All from the folder of this bundle; from elsewhere, give files by their path. `python -m scripts ...` and\n"
+    "pages that are named without a link belong to a checkout of the project.",
+}
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)[^)]*\)")
 
 # run inside of the staged folder, without this project on the path
@@ -76,7 +82,7 @@ def stage_bundle(bundle: Path, target: Path, weights: Path | None = None) -> Pro
     for file in needed_files(modules, ROOT):
         _copy(ROOT / file, target / file)
     for page in (target / "docs").glob("*.md"):
-        page.write_text(_inward(page.read_text(encoding="utf-8"), page, target), encoding="utf-8")
+        page.write_text(_packed_page(page.read_text(encoding="utf-8"), page, target, weights), encoding="utf-8")
     found = None
     if weights is not None:
         found = provenance_of(weights, bundle.name)
@@ -127,8 +133,19 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _inward(text: str, page: Path, target: Path) -> str:
-    """Return a page whose links to files outside of the bundle are plain text."""
+def _packed_page(text: str, page: Path, target: Path, weights: Path | None) -> str:
+    """Return a page for who has nothing but the bundle.
+
+    What holds in a checkout alone, between marks, is replaced, paths begin in the bundle's folder, and links to files
+    outside of it are plain text.
+    """
+
+    def instead(found: re.Match[str]) -> str:
+        key = found[1]
+        return found[2] if key == "weights" and weights is None else _PACKED[key]
+
+    text = _CHECKOUT.sub(instead, text)
+    text = re.sub(rf"(?<![\w./])bundles/{target.name}/", "", text)
 
     def keep(found: re.Match[str]) -> str:
         picture, words, where = found.groups()

@@ -74,7 +74,6 @@ class Unpacked:
         """Return the words after ``python`` of that command."""
         base = Path("configs") if inside else self.folder / "configs"
         files = [str(base / name) for name in configs]
-        settings = settings if inside else {"bundle_root": str(self.folder), **settings}
         options = [
             word
             for key, value in settings.items()

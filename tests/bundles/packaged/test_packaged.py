@@ -87,7 +87,7 @@ def test_it_says_what_it_was_trained_on(packed: Any, trained_away: dict[str, Any
     train = json.loads((packed.folder / "configs" / "train.json").read_text())
     assert inference["features"][:5] == train["features"][:5] == [4, 4, 8, 8, 8]
     assert inference["patch_size"] == train["patch_size"] == 32
-    assert inference["spacing"] == (None if packed.name == "ixi_denoise" else 4.0)
+    assert inference["spacing"] == 4.0
 
 
 @pytest.mark.parametrize("verb", ["verify_metadata", "verify_net_in_out", "ckpt_export", "onnx_export"])
@@ -182,10 +182,16 @@ def test_two_processes_train_it_and_it_is_evaluated(
     assert hashlib.sha256((packed.folder / "models" / "model.pt").read_bytes()).hexdigest() == before
 
 
-def test_from_elsewhere_without_its_folder_it_says_what_to_type(packed: Any, scan: Path) -> None:
-    words = packed.words("inference.json", inside=False, image=str(scan))
-    at = words.index("--bundle_root")
+def test_a_wrong_folder_of_the_bundle_is_told(packed: Any, scan: Path) -> None:
     with pytest.raises(AssertionError) as caught:
-        packed.python(*words[:at], *words[at + 2 :], inside=False)
-    last = str(caught.value).splitlines()
-    assert any(line.startswith("error: ") and "--bundle_root DIR" in line for line in last)
+        packed.run("inference.json", inside=False, image=str(scan), bundle_root=str(scan.parent))
+    assert f"error: {scan.parent} is no bundle: type --bundle_root DIR" in str(caught.value)
+
+
+def test_its_page_holds_no_command_or_link_of_the_checkout(packed: Any) -> None:
+    page = (packed.folder / "docs" / "README.md").read_text()
+    assert "bundles/" not in page.replace("report --bundles bundles", "").replace("`bundles/pretrain_seqinv", "")
+    assert "checkout:" not in page
+    assert "key `training`" in page
+    for link in re.findall(r"\]\(([^)#]+)", page):
+        assert link.startswith("http") or (packed.folder / "docs" / link).is_file(), link
