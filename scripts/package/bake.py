@@ -41,9 +41,14 @@ def bake_training(folder: Path, found: Provenance, *, encoder: bool) -> None:
             baked["encoder"] = untrained
         return baked
 
+    def inference(config: dict[str, Any]) -> dict[str, Any]:
+        # a network that works in the voxels of any image goes on so
+        own = {"spacing", "embedded"} if config.get("spacing", 0) is None else set()
+        return bake_settings(config, {name: value for name, value in settings.items() if name not in own})
+
     configs = folder / "configs"
     _rewrite(configs / "train.json", train)
-    _rewrite(configs / "inference.json", lambda config: bake_settings(config, settings))
+    _rewrite(configs / "inference.json", inference)
     _rewrite(configs / "metadata.json", lambda config: _described(config, found))
 
 

@@ -24,9 +24,12 @@ _LOCAL = re.compile(r"(?<![\w.:/])/(?:home|root|Users|tmp|mnt|media|scratch|work
 _CHECKOUT = re.compile(r"<!-- checkout: (\w+) -->\n(.*?)\n<!-- end -->", re.DOTALL)
 _PACKED = {
     "weights": "How the weights in `models/model.pt` were trained stands in `configs/metadata.json`, key `training`.",
-    "place": "All from the folder of this bundle; from elsewhere, give files by their path. `python -m scripts ...` and\n"
-    "pages that are named without a link belong to a checkout of the project.",
+    "encoder": "Training starts from the encoder in `models/encoder`; `--encoder_bundle` names another. The folder\n"
+    "`models` would get the new weights, so give them one of their own by `--ckpt_dir`:",
+    "place": "All from the folder of this bundle; from elsewhere, give files by their path. `python -m scripts ...`\n"
+    "and pages that are named without a link belong to a checkout of the project.",
 }
+_OF_WEIGHTS = ("weights", "encoder")
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)[^)]*\)")
 
 # run inside of the staged folder, without this project on the path
@@ -52,7 +55,11 @@ if (root / "models" / "model.pt").is_file():
     from monai.bundle import ConfigParser
     parser = ConfigParser()
     parser.read_config("configs/inference.json")
-    parser.get_parsed_content("weights")
+    try:
+        parser.get_parsed_content("weights")
+    except Exception as error:
+        from scripts.errors import find_input_error
+        sys.exit(str(find_input_error(error) or repr(error)))
 """
 
 
@@ -142,7 +149,7 @@ def _packed_page(text: str, page: Path, target: Path, weights: Path | None) -> s
 
     def instead(found: re.Match[str]) -> str:
         key = found[1]
-        return found[2] if key == "weights" and weights is None else _PACKED[key]
+        return found[2] if key in _OF_WEIGHTS and weights is None else _PACKED[key]
 
     text = _CHECKOUT.sub(instead, text)
     text = re.sub(rf"(?<![\w./])bundles/{target.name}/", "", text)
