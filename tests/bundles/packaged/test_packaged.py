@@ -134,13 +134,14 @@ def test_python_gets_the_network_with_its_weights(
     expressions = {
         "load": f"load({folder.name!r}, bundle_dir={str(folder.parent)!r}, workflow_type='inference')",
         "create_workflow": (
-            f"create_workflow(config_file={str(folder / 'configs' / 'inference.json')!r}, workflow_type='infer', "
-            f"bundle_root={str(folder)!r}, image={str(scan)!r}, logging_file=False).network_def"
+            f"[w := create_workflow(config_file={str(folder / 'configs' / 'inference.json')!r}, workflow_type='infer', "
+            f"image={str(scan)!r}, output_dir={str(tmp_path / 'out')!r}), w.run(), w.finalize(), w.network_def][-1]"
         ),
     }
     code = LOAD.format(what=how, expression=expressions[how], shape=SHAPE)
     done = packed.python("-c", code, str(tmp_path / "found.npy"), inside=True)
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected, atol=1e-5)
+    assert how == "load" or list((tmp_path / "out").rglob("head_*"))
     assert done.stdout.strip().splitlines()[-1] == str(folder / "scripts" / "__init__.py")
 
 
@@ -153,8 +154,9 @@ def test_inference_is_the_same_from_inside_and_from_elsewhere(packed: Any, scan:
     for file in files[0]:
         if file.suffix == ".gz":
             first, second = (nib.load(tmp_path / str(inside) / file) for inside in (True, False))
-            assert first.shape == nib.load(scan).shape
-            np.testing.assert_allclose(first.affine, nib.load(scan).affine, atol=1e-6)
+            if packed.name != "pretrain_seqinv":  # whose feature map is coarser
+                assert first.shape == nib.load(scan).shape
+                np.testing.assert_allclose(first.affine, nib.load(scan).affine, atol=1e-6)
             assert np.array_equal(np.asarray(first.dataobj), np.asarray(second.dataobj))
         else:
             first, second = (np.load(tmp_path / str(inside) / file) for inside in (True, False))
