@@ -35,7 +35,7 @@ def predict(
 
     Args:
         bundle: pretrain_seqinv, ixi_seg, arc_lesion or ixi_denoise, or the folder of a bundle.
-        images: NIfTI files, or folders of such.
+        images: see `scripts.data.images.image_list`.
         out: folder for the results.
         weights: file of the network's weights; default: the ``models/model.pt`` of the bundle.
         spacing: voxel size that the network sees [mm]; ``none`` for that of the image.
@@ -144,7 +144,7 @@ def _checked(name: str, value: Any) -> Any:
 
 def _root_of(files: Sequence[Path], config: Mapping[str, Any]) -> dict[str, str]:
     """Return the setting that keeps images of one name apart, empty if no two share their name."""
-    from scripts.workflow.output_names import stem
+    from scripts.data.volumes import stem
 
     places: dict[tuple[Path | None, str], Path] = {}
     names = [stem(path) for path in files]

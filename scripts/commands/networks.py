@@ -62,11 +62,11 @@ def predict(
     probabilities: bool = False,
     device: str | None = None,
 ) -> None:
-    """Apply a trained bundle to NIfTI files: segment, denoise or embed them, on their own grids.
+    """Apply a trained bundle to images: segment, denoise or embed them, on their own grids.
 
     Args:
         bundle: ixi_seg, arc_lesion, ixi_denoise or pretrain_seqinv, or the folder of a bundle.
-        images: files, or folders of files.
+        images: files (NIfTI, NRRD, MetaImage), folders of such, or folders with one DICOM series each.
         out: folder for the results.
         weights: file of the network; default: models/model.pt of the bundle.
         spacing: voxel size that the network sees [mm], or none for the image's own.

@@ -12,19 +12,21 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from scripts.data.nifti import read_header, read_volume
+from scripts.data.dicom import list_series
+from scripts.data.volumes import ENDINGS, read_header, read_volume
 from scripts.errors import InputError
 
 __all__ = ["LoadVolumed", "image_list"]
 
-ENDINGS = (".nii", ".nii.gz")
-
 
 def image_list(images: str | Path | Sequence[str | Path] | None) -> list[dict[str, str]]:
-    """Return ``[{"image": path}, ...]`` for a file, a folder (its NIfTI files, sorted) or a list of files.
+    """Return ``[{"image": path}, ...]`` for a file, a folder or a list of these.
+
+    A folder stands for its NIfTI, NRRD and MetaImage files, sorted; one without any, for the DICOM series in it.
 
     Raises:
-        InputError: nothing given, a file that is missing or no 3D NIfTI, or a folder without NIfTI files.
+        InputError: nothing given, a file that is missing or no 3D image, a folder without images or with several
+            DICOM series.
     """
     if not images:
         raise InputError("no image given: type --image FILE, FOLDER or \"['a.nii.gz', 'b.nii.gz']\"")
@@ -32,14 +34,12 @@ def image_list(images: str | Path | Sequence[str | Path] | None) -> list[dict[st
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.name.endswith(ENDINGS))
-            if not inside:
-                raise InputError(f"{path} holds no .nii or .nii.gz file: give the folder of the images")
-            found += inside
+            inside = sorted(p for p in path.iterdir() if _is_image(p))
+            if not inside and not list_series(path):
+                raise InputError(_told_empty(path))
+            found += inside or [path]
         elif not path.is_file():
             raise InputError(f"{path} does not exist: check the path of the image")
-        elif not path.name.endswith(ENDINGS):
-            raise InputError(f"{path} is no NIfTI file: convert it to .nii or .nii.gz")
         else:
             found.append(path)
     for path in found:
@@ -47,10 +47,27 @@ def image_list(images: str | Path | Sequence[str | Path] | None) -> list[dict[st
     return [{"image": str(path)} for path in found]
 
 
-class LoadVolumed(MapTransform):
-    """Replace the path of a NIfTI volume by its voxels: a `MetaTensor` (1, I, J, K), float32, in RAS+ order.
+def _is_image(path: Path) -> bool:
+    return path.name.lower().endswith(ENDINGS) and path.is_file()
 
-    Stands for monai's LoadImaged, EnsureChannelFirstd and Orientationd, whose errors do not tell the file.
+
+def _told_empty(folder: Path) -> str:
+    """Return what is wrong with a folder without images, and where some may be."""
+    below = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and list_series(path)]
+    if below:
+        return (
+            f"{folder} holds folders of DICOM series ({', '.join(below[:6])}): give the one to use, or a list of them"
+        )
+    return (
+        f"{folder} holds no image ({', '.join(ENDINGS)}, or the files of a DICOM series): give the folder of the images"
+    )
+
+
+class LoadVolumed(MapTransform):
+    """Replace the path of an image by its voxels: a `MetaTensor` (1, I, J, K), float32, in RAS+ order.
+
+    Stands for monai's LoadImaged, EnsureChannelFirstd and Orientationd, whose errors do not tell the file. Meta data
+    are ``filename_or_obj``, and, of the file's own grid, ``original_affine`` (4, 4) and ``spatial_shape`` (3,).
 
     Args:
         keys: of the paths.
@@ -63,14 +80,19 @@ class LoadVolumed(MapTransform):
         """Load.
 
         Raises:
-            InputError: see `scripts.data.nifti.read_volume`; also if no voxel is above 0.
+            InputError: see `scripts.data.volumes.read_volume`; also if no voxel is above 0.
         """
         loaded = dict(data)
         for key in self.key_iterator(loaded):
             path = loaded[key]
+            own = read_header(path)
             voxels, affine = read_volume(path)
             if not np.any(voxels > 0):
                 raise InputError(f"{path} holds no voxel above 0: give an image whose tissue is positive")
-            meta = {"filename_or_obj": str(path)}
+            meta = {
+                "filename_or_obj": str(path),
+                "original_affine": own.affine,
+                "spatial_shape": np.array(own.shape),
+            }
             loaded[key] = MetaTensor(torch.from_numpy(voxels[None]), affine=torch.from_numpy(affine), meta=meta)
         return loaded

@@ -14,7 +14,7 @@ from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
 from scripts.data.grid import is_same_grid, to_grid
-from scripts.data.nifti import read_volume
+from scripts.data.volumes import read_volume
 from scripts.errors import InputError
 
 __all__ = ["LoadLabelsd", "labels_of_probabilities"]

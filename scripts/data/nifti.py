@@ -15,7 +15,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from scripts.errors import InputError
 
-__all__ = ["NiftiHeader", "check_same_grid", "read_header", "read_volume"]
+__all__ = ["NiftiHeader", "check_same_grid", "read_header", "read_volume", "without_nan"]
 
 _UNREADABLE = (OSError, EOFError, zlib.error, ImageFileError, HeaderDataError, ValueError)
 
@@ -77,13 +77,22 @@ def read_volume(path: str | Path, *, nan: Literal["error", "zero"] = "error") ->
     turn = nib.io_orientation(header.affine)
     volume = np.array(nib.apply_orientation(stored, turn), dtype=np.float32, order="C")
     affine = header.affine @ nib.orientations.inv_ornt_aff(turn, header.shape)
+    return without_nan(volume, path, nan), np.asarray(affine, dtype=np.float64)
+
+
+def without_nan(volume: np.ndarray, path: Path, nan: Literal["error", "zero"]) -> np.ndarray:
+    """Return a volume whose NaN or infinite voxels, if there are any, were set to 0 or are refused.
+
+    Raises:
+        InputError: there are some, and ``nan`` is ``"error"``.
+    """
     bad = ~np.isfinite(volume)
     n_bad = int(bad.sum())
     if n_bad and nan == "error":
         raise InputError(f'{path} holds {n_bad} NaN or infinite voxels: mend it, or set nan="zero"')
     if n_bad:
         volume[bad] = 0
-    return volume, np.asarray(affine, dtype=np.float64)
+    return volume
 
 
 def check_same_grid(first: NiftiHeader, other: NiftiHeader) -> None:

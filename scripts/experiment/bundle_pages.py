@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -46,7 +47,7 @@ def fill_bundle_pages(results: Results, tables: Sequence[Table], bundles: Path) 
     pages = {bundles / name / "docs" / "README.md": text for name, text in texts.items() if text}
     filled = {page: _filled(page, f"{_told_grid(results)}\n\n{text}") for page, text in pages.items()}
     for page, text in filled.items():
-        atomic_write(page, lambda part, text=text: part.write_text(text, encoding="utf-8"))
+        atomic_write(page, partial(_write, text))
     return list(filled)
 
 
@@ -57,6 +58,10 @@ def _filled(page: Path, text: str) -> str:
     if not begin or not end:
         raise InputError(f"{page} lacks the lines '{BEGIN}' and '{END}': put them where the results shall stand")
     return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _told_grid(results: Results) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from scripts.data.volumes import stem
 from scripts.errors import InputError
 
-__all__ = ["OutputNames", "stem"]
+__all__ = ["OutputNames"]
 
 
 class OutputNames:
@@ -55,8 +56,3 @@ class OutputNames:
             )
             raise InputError(msg) from None
         return self.output_dir / below / stem(source)
-
-
-def stem(path: Path) -> str:
-    """Return the name of a NIfTI file without its ending."""
-    return path.name.removesuffix(".gz").removesuffix(".nii")

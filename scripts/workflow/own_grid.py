@@ -14,6 +14,7 @@ from torch import Tensor
 
 from scripts.data.grid import to_grid
 from scripts.data.nifti import NiftiHeader
+from scripts.data.volumes import is_nifti, read_header
 from scripts.files import atomic_write
 
 __all__ = ["onto", "write_like"]
@@ -74,10 +75,18 @@ def write_like(source: str | Path, path: Path, values: NDArray[Any]) -> Path:
     that no description or extension with personal data comes along.
 
     Args:
-        source: NIfTI file of shape (X, Y, Z).
+        source: image of shape (X, Y, Z). If it is no NIfTI file, its place becomes the sform, code 1 (scanner), and
+            the qform.
         path: file to write, .nii or .nii.gz.
         values: (X, Y, Z) or (X, Y, Z, C), written in their dtype.
     """
+    if not is_nifti(source):
+        placed = nib.Nifti1Image(values, None)
+        placed.header.set_xyzt_units("mm")
+        affine = read_header(source).affine
+        placed.set_sform(affine, code=1)
+        placed.set_qform(affine, code=1)
+        return atomic_write(path, lambda part: nib.save(placed, part))
     image = nib.load(source)
     header = type(image.header)()
     for field in _PLACE:

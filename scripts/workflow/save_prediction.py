@@ -13,7 +13,8 @@ from monai.transforms.transform import Transform
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scripts.data.nifti import NiftiHeader, read_header, read_volume
+from scripts.data.nifti import NiftiHeader
+from scripts.data.volumes import read_header, read_volume
 from scripts.errors import InputError
 from scripts.switches import is_on
 from scripts.workflow.output_names import OutputNames

@@ -13,6 +13,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - the name that its own pages use
 import torch
 from monai.networks.nets.basic_unet import BasicUNet
 from numpy.typing import NDArray
@@ -108,6 +109,45 @@ def test_labels_probabilities_and_volumes_on_the_own_grid(
         assert [float(row["volume_ml"]) for row in rows] == pytest.approx(
             [(labels == value).sum() * 0.0045 for value in (1, 2, 3)], rel=1e-5
         )
+
+
+def test_any_kind_of_image_gives_the_labels_of_its_nifti(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path
+) -> None:
+    path = scan("a.nii.gz")
+    image = nib.load(path)
+    voxels = np.asarray(image.dataobj).astype(np.int16)
+    nib.save(nib.Nifti1Image(voxels, image.affine), path)
+    itk_image = sitk.ReadImage(str(path))
+    sitk.WriteImage(itk_image, str(tmp_path / "head.nrrd"))
+    series = tmp_path / "0002_t1"
+    series.mkdir()
+    for number in range(itk_image.GetDepth()):
+        single = itk_image[:, :, number : number + 1]
+        for key, value in {
+            "0008|0060": "MR",
+            "0020|000e": "1.2.3",
+            "0020|0032": "\\".join(map(str, single.GetOrigin())),
+            "0020|0037": "\\".join(str(single.GetDirection()[n]) for n in (0, 3, 6, 1, 4, 7)),
+        }.items():
+            single.SetMetaData(key, value)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(series / f"{99 - number}.dcm"))
+        writer.Execute(single)
+    told = predict(
+        segmenter, path, tmp_path / "head.nrrd", series, out=tmp_path / "out", features=WIDTHS, spacing=2, device="cpu"
+    )
+    assert "3 images" in told
+    expected = nib.as_closest_canonical(nib.load(tmp_path / "out" / "a_seg.nii.gz"))
+    assert len(np.unique(np.asarray(expected.dataobj))) > 1
+    for name in ("head", "0002_t1"):
+        written = nib.load(tmp_path / "out" / f"{name}_seg.nii.gz")
+        found = nib.as_closest_canonical(written)
+        np.testing.assert_allclose(found.affine, expected.affine, atol=1e-4)
+        assert np.array_equal(np.asarray(found.dataobj), np.asarray(expected.dataobj))
+        assert (int(written.header["sform_code"]), int(written.header["qform_code"])) == (1, 1)
+        assert written.header.get_xyzt_units()[0] == "mm"
 
 
 def test_images_of_one_name_get_folders_of_their_own(

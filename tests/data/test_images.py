@@ -34,8 +34,8 @@ def test_what_is_no_image_is_named(folder: Path) -> None:
         (None, "--image"),
         ([], "--image"),
         (folder / "gone.nii", "gone.nii does not exist"),
-        (folder / "notes.txt", "notes.txt is no NIfTI file"),
-        (folder / "empty", "empty holds no .nii"),
+        (folder / "notes.txt", "notes.txt is no image that can be read"),
+        (folder / "empty", "empty holds no image (.nii"),
         (folder / "text.nii", "text.nii cannot be read as NIfTI"),
         ([folder / "a.nii", folder / "four.nii"], "four.nii is 4D"),
     ):
