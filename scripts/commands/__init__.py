@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.commands import data, experiment, networks
+from scripts.commands import data, experiment, networks, weights
 
 __all__ = ["COMMANDS"]
 
@@ -14,6 +14,8 @@ COMMANDS: dict[str, Any] = {
     "benchmark": {"inference": networks.benchmark_inference, "views": networks.benchmark_views},
     "demo": networks.demo,
     "experiment": {"run": experiment.run, "report": experiment.report, "compare": experiment.compare},
+    "export": {"encoder": weights.export_encoder},
     "gallery": networks.gallery,
     "predict": networks.predict,
+    "weights": weights.weights,
 }

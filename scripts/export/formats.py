@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from scripts.errors import InputError
-from scripts.networks import Encoder
 from scripts.export.onnx import read_onnx, write_onnx
 from scripts.export.torchscript import read_torchscript, write_torchscript
+from scripts.networks import Encoder
 
 __all__ = ["FORMATS", "Format", "chosen_formats", "largest_difference"]
 

@@ -74,5 +74,7 @@ def _sizes(state: Mapping[str, Tensor], path: Path) -> tuple[int, list[int]]:
             raise InputError(f"{path}: lacks the tensor {name}; take weights of a whole encoder")
         if state[name].ndim != 5:
             shape = tuple(state[name].shape)
-            raise InputError(f"{path}: {name} is of shape {shape}, not of a 3D convolution; take weights of a 3D encoder")
+            raise InputError(
+                f"{path}: {name} is of shape {shape}, not of a 3D convolution; take weights of a 3D encoder"
+            )
     return state[first].shape[1], [state[name].shape[0] for name in names]

@@ -18,9 +18,8 @@ from scripts.networks import Encoder
 __all__ = ["read_torchscript", "write_torchscript"]
 
 
-
 def write_torchscript(encoder: Encoder, path: Path, config: Mapping[str, Any]) -> None:
-    """Script an encoder, keeping `Encoder.levels` callable, and write it with its config as the extra file config.json.
+    """Script an encoder and write it, with its config as TorchScript's extra file ``config.json``.
 
     What torch adds for tracebacks is left out: it names the source files of this machine.
     """
