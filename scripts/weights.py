@@ -10,10 +10,10 @@ from typing import Any
 
 from scripts.errors import InputError
 from scripts.package.provenance import Provenance, plain_value, provenance_of, voxel_spacing
+from scripts.predict import BUNDLE_NAMES
 
 __all__ = ["Entry", "find_weights", "tell_weights"]
 
-BUNDLE_NAMES = ("pretrain_seqinv", "ixi_seg", "arc_lesion", "ixi_denoise")
 _PRETRAIN = BUNDLE_NAMES[0]
 _ROOT = Path(__file__).resolve().parents[1]
 _WIDTH = 100
@@ -119,8 +119,8 @@ def _lines(entry: Entry, encoders: Sequence[Entry], *, named: bool = False) -> I
     if entry.bundle != _PRETRAIN and found.settings:
         yield from _row("encoder", _encoder(found.settings, encoders))
     scores = [f"{measure} {value}" for measure, value in found.scores.items()]
-    for score in scores or ["none since these weights were made"]:
-        yield from _row("evaluation", score)
+    for number, score in enumerate(scores or ["none since these weights were made"]):
+        yield from _row("" if number else "evaluation", score)
 
 
 def _row(name: str, text: str) -> list[str]:
@@ -143,7 +143,7 @@ def _training(found: Provenance) -> str:
         cohort or "unknown cohort",
         _subjects(settings),
         f"label fraction {settings['label_fraction']:g}" if "label_fraction" in settings else "",
-        f"{found.epoch} epochs, {found.steps} steps",
+        f"epoch {found.epoch}, {found.steps} steps",
         f"seed {settings['seed']}" if "seed" in settings else "",
         f"widths {plain_value(settings.get('channels', settings.get('features', 'unknown')))}",
         f"patches of {patch} voxels" if patch else "",

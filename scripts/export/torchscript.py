@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import warnings
 import zipfile
@@ -21,7 +22,9 @@ __all__ = ["read_torchscript", "write_torchscript"]
 def write_torchscript(encoder: Encoder, path: Path, config: Mapping[str, Any]) -> None:
     """Script an encoder and write it, with its config as TorchScript's extra file ``config.json``.
 
-    What torch adds for tracebacks is left out: it names the source files of this machine.
+    What torch adds for tracebacks is left out: it names the source files of this machine. Constants of a class, which
+    torch lists in random order, are sorted. Two processes write the same bytes; one that has scripted other networks
+    before numbers the classes differently.
     """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
@@ -32,7 +35,8 @@ def write_torchscript(encoder: Encoder, path: Path, config: Mapping[str, Any]) -
     with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
         for name in source.namelist():
             if not name.endswith((".debug_pkl", "serialization_id")):
-                target.writestr(zipfile.ZipInfo(name), source.read(name))
+                content = source.read(name)
+                target.writestr(zipfile.ZipInfo(name), _sorted(content) if name.endswith(".py") else content)
 
 
 def read_torchscript(path: Path, _config: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
@@ -41,3 +45,10 @@ def read_torchscript(path: Path, _config: Mapping[str, Any]) -> Callable[[Tensor
         warnings.simplefilter("ignore")
         network: Callable[[Tensor], Tensor] = torch.jit.load(path, map_location="cpu")
     return network
+
+
+def _sorted(code: bytes) -> bytes:
+    """Return the code of a class with each run of lines of constants sorted."""
+    lines = code.splitlines(keepends=True)
+    parts = itertools.groupby(lines, lambda line: b" : Final[" in line)
+    return b"".join(line for is_constant, run in parts for line in (sorted(run) if is_constant else run))

@@ -25,6 +25,7 @@ __all__ = [
 _SHOWN = {"ixi_seg": ("DSC", "all"), "arc_lesion": ("DSC", "lesion"), "ixi_denoise": ("PSNR_gain", "image")}
 _INVARIANCE = ("retrieval_top1", "tissue_r2_across_sequences")
 _NOT_SETTINGS = ("encoder", "variant", "cohort")  # of a run, that mean another thing in a config
+_TOLD = ("mode", "variant", "modality", "cohort", "training_subjects", "label_fraction", "seed", "encoder", "split")
 _OWN_NAMES = ("model.pt", "checkpoint.pt")
 _ALIEN = "the checkpoint beside it is of other weights, so nothing is known of its training"
 
@@ -53,9 +54,7 @@ class Provenance:
 
     def as_metadata(self) -> dict[str, Any]:
         """Return what a reader of a shipped bundle wants to know, without any path."""
-        told = ("mode", "variant", "modality", "cohort", "training_subjects", "label_fraction", "seed", "encoder")
-        told = (*told, "split")
-        known = {name: self.settings[name] for name in told if name in self.settings}
+        known = {name: self.settings[name] for name in _TOLD if name in self.settings}
         return {"weights_sha256": self.sha256, "epoch": self.epoch, **known, "evaluation": dict(self.scores)}
 
 
@@ -227,13 +226,12 @@ def _evaluation(weights: Path) -> Path:
 
 def _task_scores(rows: Sequence[Mapping[str, str]], bundle: str) -> dict[str, str]:
     metric, name = _SHOWN[bundle]
-    return {
-        f"{metric} {row['site']} {row['modality']}": (
-            f"{float(row['mean']):.3f} +- {float(row['standard_error'] or 'nan'):.3f} (n = {row['n']})"
-        )
-        for row in rows
-        if row["metric"] == metric and row["class"] == name and row["mean"]
-    }
+    found = {}
+    for row in rows:
+        if row["metric"] == metric and row["class"] == name and row["mean"]:
+            spread = f" +- {float(row['standard_error']):.3f}" if row["standard_error"] else ""
+            found[f"{metric} {row['site']} {row['modality']}"] = f"{float(row['mean']):.3f}{spread} (n = {row['n']})"
+    return found
 
 
 def _invariance(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
