@@ -126,7 +126,12 @@ def _lines(entry: Entry, encoders: Sequence[Entry], *, named: bool = False) -> I
 def _row(name: str, text: str) -> list[str]:
     head = f"    {name:12s}"
     return textwrap.wrap(
-        text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False
+        text,
+        _WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
     ) or [head.rstrip()]
 
 

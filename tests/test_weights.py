@@ -66,7 +66,7 @@ def evaluate(folder: Path, table: str, age: float = 0.0) -> None:
 
 
 def unet() -> BasicUNet:
-    return BasicUNet(features=(*WIDTHS, 2), out_channels=4)
+    return BasicUNet(features=(*WIDTHS, 2), out_channels=4, act="GELU", norm="instance")
 
 
 @pytest.fixture
@@ -81,8 +81,9 @@ def test_with_none_it_says_what_to_run(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["scripts", "weights"])
     main()
+    command = "python -m monai.bundle run --config_file bundles/{}/configs/train.json"
     expected = [
-        f"{name}\n  no weights; make them with\n    python -m monai.bundle run --config_file bundles/{name}/configs/train.json"
+        f"{name}\n  no weights; make them with\n    {command.format(name)}"
         for name in ("pretrain_seqinv", "ixi_seg", "arc_lesion", "ixi_denoise")
     ]
     assert capsys.readouterr().out == "\n\n".join(expected) + "\n"

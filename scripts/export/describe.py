@@ -68,10 +68,12 @@ def describe(source: Source, formats: Sequence[str]) -> dict[str, Any]:
 def _training(settings: Mapping[str, Any]) -> dict[str, Any]:
     cohort = settings.get("cohort", _UNKNOWN)
     embedded = settings.get("embedded")
+    # what a task's encoder was pretrained on, the task's training does not know
+    is_known = cohort != _UNKNOWN and ("mode" in settings or not settings.get("encoder"))
     common = {
         "variant": settings.get("mode", settings.get("variant", _UNKNOWN)),
         "cohort": cohort,
-        "simulated": None if cohort == _UNKNOWN else cohort == "embedded",
+        "simulated": cohort == "embedded" if is_known else None,
     }
     if "mode" in settings:
         subjects = embedded.get("subjects") if isinstance(embedded, Mapping) else None

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scripts.errors import InputError
 from scripts.networks import Encoder
 
 __all__ = ["OPSET", "read_onnx", "write_onnx"]
@@ -27,6 +28,9 @@ def write_onnx(encoder: Encoder, path: Path, config: Mapping[str, Any]) -> None:
     """Write an encoder as ONNX: ``image`` (batch, C, 16 i, 16 j, 16 k) -> ``features`` (batch, channels, i, j, k).
 
     The config goes into the model's metadata; what torch notes of source files there is taken out.
+
+    Raises:
+        InputError: the installed onnxscript is too old for the installed torch.
     """
     import onnx
 
@@ -34,17 +38,23 @@ def write_onnx(encoder: Encoder, path: Path, config: Mapping[str, Any]) -> None:
     stride = encoder.stride
     free = {0: dim("batch"), **{2 + n: stride * dim(name) for n, name in enumerate(_AXES)}}
     example = torch.zeros(2, config["in_channels"], 2 * stride, 3 * stride, 4 * stride)
-    with _quiet():
-        program = torch.onnx.export(
-            encoder,
-            (example,),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["image"],
-            output_names=["features"],
-            dynamic_shapes={"x": free},
-            verbose=False,
-        )
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                encoder,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["image"],
+                output_names=["features"],
+                dynamic_shapes={"x": free},
+                verbose=False,
+            )
+    except ImportError as error:
+        raise InputError(
+            f"torch {torch.__version__} cannot write ONNX with the onnxscript that is installed ({error}): type "
+            "`pip install --upgrade onnxscript`"
+        ) from error
     if program is None:
         raise RuntimeError("torch returned no ONNX program")
     model = program.model_proto

@@ -108,24 +108,31 @@ def test_card_of_weights_without_a_record_claims_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "simulated", "told"),
     [
-        ({"frozen": True, "encoder": "96cc949ca164", "variant": "base"}, "begins with `96cc949ca164`"),
-        ({"frozen": True, "encoder": "", "variant": "random"}, "frozen and is untrained"),
-        ({"frozen": False, "encoder": "96cc949ca164", "variant": "base"}, "The encoder was trained along"),
+        ({"frozen": True, "encoder": "96cc949ca164", "variant": "base"}, None, "was frozen, so it is that one"),
+        ({"frozen": False, "encoder": "96cc949ca164", "variant": "base"}, None, "The encoder was trained along"),
+        ({"frozen": True, "encoder": "", "variant": "random"}, True, "the encoder in it is frozen and untrained"),
+        ({"frozen": False, "encoder": "", "variant": "scratch"}, True, "without a pretrained encoder."),
     ],
-    ids=["frozen", "random", "trained along"],
+    ids=["frozen", "trained along", "random", "scratch"],
 )
-def test_card_of_a_tasks_weights_says_whose_encoder_it_is(settings: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_card_of_a_tasks_weights_says_whose_encoder_it_is(
+    settings: dict[str, Any], simulated: bool | None, told: str, tmp_path: Path
+) -> None:
     state = unet().state_dict()
-    task = {"modality": "T1w", "cohort": "real", "spacing": 1.0, "training_subjects": "IXI002-Guys-0704", **settings}
+    task = {"modality": "T1w", "cohort": "embedded", "spacing": 1.0, "training_subjects": "IXI002-Guys-0704"}
     torch.save(state, tmp_path / "model.pt")
-    torch.save({"model": state, "epoch": 2, "iteration": 6, "settings": task}, tmp_path / "checkpoint.pt")
+    saved = {"model": state, "epoch": 2, "iteration": 6, "settings": {**task, **settings}}
+    torch.save(saved, tmp_path / "checkpoint.pt")
     export_encoder("pt", tmp_path / "out", tmp_path / "model.pt")
-    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    card, config = (tmp_path / "out" / "README.md").read_text(encoding="utf-8"), config_of(tmp_path / "out")
     assert told in card
-    assert "Simulated data only" not in card
-    assert "IXI002" not in card + (tmp_path / "out" / "config.json").read_text(encoding="utf-8")
+    assert ("begins with `96cc949ca164`" in card) == bool(settings["encoder"])
+    # of a pretrained encoder the task does not know what it has seen
+    assert config["training"]["simulated"] is simulated
+    assert ("never seen the scan of a person" in card) == bool(simulated)
+    assert "IXI002" not in card + json.dumps(config)
 
 
 def test_failed_export_leaves_nothing_and_keeps_the_earlier_one(
