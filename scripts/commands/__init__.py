@@ -14,7 +14,9 @@ COMMANDS: dict[str, Any] = {
     "benchmark": {"inference": networks.benchmark_inference, "views": networks.benchmark_views},
     "demo": networks.demo,
     "experiment": {"run": experiment.run, "report": experiment.report, "compare": experiment.compare},
+    "export": {"encoder": sharing.export_encoder},
     "gallery": networks.gallery,
     "package": sharing.package,
     "predict": networks.predict,
+    "weights": sharing.weights,
 }

@@ -83,7 +83,7 @@ def read_encoder_state(path: str | Path) -> dict[str, Tensor]:
     Known forms: a `PretrainNet`'s state dict (``encoder.*`` and heads), a training checkpoint
     (``{"model": ...}``), a bare state dict of an encoder or a BasicUNet, and the published
     ``{"config", "state_dict"}`` and ``{"encoder"}``; each also with the prefixes that torch.compile
-    (``_orig_mod.``) and DDP (``module.``) leave. Read with ``weights_only=True``: no code in the file is run.
+    (``_orig_mod.``) and DDP (``module.``) leave; and ``.safetensors`` with such names. No code in the file is run.
 
     Raises:
         InputError: no such file, not a weights file, more than tensors in it, or no encoder.
@@ -109,6 +109,8 @@ def _weights_file(path: str | Path) -> Path:
 
 
 def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     try:
         with warnings.catch_warnings():
             # the InputError below says what the warning about TorchScript archives would
@@ -123,6 +125,17 @@ def _read(path: Path) -> Any:
         raise InputError(f"{path}: is no weights file of torch, or damaged; copy or download it again") from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise InputError(f"{path}: is no weights file of torch, or damaged; copy or download it again") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: is no safetensors file, or damaged; copy or download it again") from error
+    return tensors
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.package.provenance import Provenance
+from scripts.package.provenance import Provenance, plain_value, voxel_spacing
 
 __all__ = ["ENCODER", "bake_settings", "bake_training"]
 
@@ -59,16 +58,16 @@ def bake_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
         config: of ``train.json`` or ``inference.json``.
         settings: of the checkpoint, in which lists and None are strings as Python writes them.
     """
-    known = {name: _plain(value) for name, value in settings.items() if name not in _NOT_SETTINGS}
+    known = {name: plain_value(value) for name, value in settings.items() if name not in _NOT_SETTINGS}
     if "channels" in known:
         known["features"] = known["channels"]
     if "frozen" in known:
         known["freeze"] = known["frozen"]
     if isinstance(known.get("augmentation"), list):
         known.update(zip(_AUGMENTATION, known.pop("augmentation"), strict=False))
-    grid = known.get("embedded")
-    if "spacing" not in known and isinstance(grid, dict) and grid.get("spacing"):
-        known["spacing"] = grid["spacing"]
+    spacing = voxel_spacing(settings)
+    if "spacing" not in known and spacing is not None:
+        known["spacing"] = spacing
     baked = dict(config)
     for name, value in known.items():
         if name in config and _is_plain(config[name]) and isinstance(config[name], dict) == isinstance(value, dict):
@@ -78,7 +77,7 @@ def bake_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
 
 def _described(metadata: dict[str, Any], found: Provenance) -> dict[str, Any]:
     """Return metadata that know the training, and the width of an encoder that is not of the default one."""
-    widths = _plain(found.settings.get("channels"))
+    widths = plain_value(found.settings.get("channels"))
     if isinstance(widths, list):
         metadata["network_data_format"]["outputs"]["pred"]["num_channels"] = widths[-1]
         metadata["pred_classes"] = f"{widths[-1]} feature channels"
@@ -88,16 +87,6 @@ def _described(metadata: dict[str, Any], found: Provenance) -> dict[str, Any]:
 def _is_plain(value: Any) -> bool:
     """Return whether a value of a config stands for itself: no component, expression or reference."""
     return "_target_" not in value if isinstance(value, dict) else not str(value).startswith(("$", "@", "%"))
-
-
-def _plain(value: Any) -> Any:
-    """Return the value that a checkpoint's string stands for."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value
 
 
 def _rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
 
-__all__ = ["Provenance", "file_sha256", "provenance_of", "weights_file"]
+__all__ = [
+    "Provenance",
+    "file_sha256",
+    "plain_value",
+    "provenance_of",
+    "voxel_spacing",
+    "weights_file",
+]
 
 _SHOWN = {"ixi_seg": ("DSC", "all"), "arc_lesion": ("DSC", "lesion"), "ixi_denoise": ("PSNR_gain", "image")}
+_INVARIANCE = ("retrieval_top1", "tissue_r2_across_sequences")
+_TOLD = ("mode", "variant", "modality", "cohort", "training_subjects", "label_fraction", "seed", "encoder", "split")
+_OWN_NAMES = ("model.pt", "checkpoint.pt")
+_ALIEN = "the checkpoint beside it is of other weights, so nothing is known of its training"
 
 
 @dataclass(frozen=True)
@@ -25,7 +37,9 @@ class Provenance:
         sha256: of the file.
         settings: of the training, as its checkpoint holds them; empty where there is none.
         epoch: that the weights are of, 0 if unknown.
-        scores: measure -> value of the evaluation that was made of them, in words where it is an interval.
+        scores: measure -> value of the evaluation that was made of them, in words.
+        steps: of training until then, 0 if unknown.
+        note: why nothing is known although there is a checkpoint; mostly empty.
     """
 
     path: Path
@@ -33,21 +47,14 @@ class Provenance:
     settings: Mapping[str, Any] = field(default_factory=dict)
     epoch: int = 0
     scores: Mapping[str, str] = field(default_factory=dict)
+    steps: int = 0
+    note: str = ""
 
     def as_metadata(self) -> dict[str, Any]:
-        """Return what a reader of a shipped bundle wants to know, without any path."""
-        told = (
-            "mode",
-            "variant",
-            "modality",
-            "cohort",
-            "training_subjects",
-            "label_fraction",
-            "seed",
-            "encoder",
-            "split",
-        )
-        known = {name: self.settings[name] for name in told if name in self.settings}
+        """Return what a reader of a shipped bundle wants to know, without any path or name of a subject."""
+        known = {name: self.settings[name] for name in _TOLD if name in self.settings}
+        if "training_subjects" in known:  # how many; their names are nobody else's business
+            known["training_subjects"] = str(known["training_subjects"]).partition(",")[0]
         return {"weights_sha256": self.sha256, "epoch": self.epoch, **known, "evaluation": dict(self.scores)}
 
 
@@ -68,6 +75,8 @@ def weights_file(bundle: Path, given: str | Path | None = None) -> Path | None:
     given = Path(given)
     if given.is_file():
         return given
+    if not given.is_dir():
+        raise InputError(f"{given} holds no weights for {bundle.name}: it does not exist, check the path")
     places = [given / bundle.name / "models", given / bundle.name, given / "models", given]
     if bundle.name != "pretrain_seqinv" and any((given / other).is_dir() for other in _SHOWN):
         places = places[:2]  # a demo's own models are the encoder's
@@ -81,76 +90,133 @@ def weights_file(bundle: Path, given: str | Path | None = None) -> Path | None:
 def provenance_of(weights: Path, bundle: str) -> Provenance:
     """Return what is known of a weights file.
 
+    The checkpoint beside a ``model.pt`` tells how that was trained, unless its tensors show that it is of another
+    network or training.
+
     Args:
         weights: the file.
         bundle: name of its bundle.
 
     Raises:
-        InputError: the file cannot be read, or the checkpoint beside it is damaged.
+        InputError: the file, the checkpoint beside it or the table of its evaluation cannot be read.
     """
-    import torch
-
+    try:
+        sha256 = file_sha256(weights)
+    except OSError as error:
+        raise InputError(f"{weights} cannot be read ({error.strerror}): check the path and its rights") from error
     checkpoint = weights.with_name("checkpoint.pt")
-    settings: Mapping[str, Any] = {}
-    epoch = 0
-    if checkpoint.is_file():
-        try:
-            saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-            settings = dict(saved["settings"])
-            best = int(saved.get("best", {}).get("epoch", -1))
-            epoch = best if best > 0 else int(saved["epoch"])
-        except Exception as error:
-            raise InputError(
-                f"{checkpoint} is damaged, or no checkpoint of this project: move it away, or copy it again"
-            ) from error
-    return Provenance(weights, file_sha256(weights), settings, epoch, _scores(weights, bundle))
+    scores = _scores(weights, bundle)
+    if weights.name not in _OWN_NAMES or not checkpoint.is_file():
+        return Provenance(weights, sha256, scores=scores)
+    saved = _checkpoint(checkpoint)
+    settings: Mapping[str, Any] = saved["settings"]
+    last, best = int(saved["epoch"]), int(saved.get("best", {}).get("epoch", -1))
+    is_best = best > 0 and weights.name == "model.pt"
+    if weights.name == "model.pt" and not _is_of(weights, saved, same_values=best in (-1, last)):
+        return Provenance(weights, sha256, scores=scores, note=_ALIEN)
+    epoch = best if is_best else last
+    steps = round(int(saved.get("iteration", 0)) * epoch / last) if last else 0
+    return Provenance(weights, sha256, settings, epoch, scores, steps)
+
+
+def voxel_spacing(settings: Mapping[str, Any]) -> float | None:
+    """Return the voxel size [mm] that a training of these settings saw, None if they do not tell it."""
+    if "spacing" in settings:
+        found = settings["spacing"]
+    else:
+        cohort = plain_value(settings.get("embedded"))
+        found = cohort.get("spacing") if isinstance(cohort, dict) else None
+    return float(found) if isinstance(found, (int, float)) and found > 0 else None
 
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as a hexadecimal number."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
-
-
-def _digest(stream: Any) -> str:
     found = hashlib.sha256()
-    while part := stream.read(1 << 20):
-        found.update(part)
+    with path.open("rb") as stream:
+        while part := stream.read(1 << 20):
+            found.update(part)
     return found.hexdigest()
+
+
+def plain_value(value: Any) -> Any:
+    """Return the value that a checkpoint's string stands for: lists and None are written as Python writes them."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    import torch
+
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return {**saved, "settings": dict(saved["settings"]), "epoch": int(saved["epoch"])}
+    except Exception as error:
+        raise InputError(
+            f"{path} is damaged, or no checkpoint of this project: move it away, or copy it again"
+        ) from error
+
+
+def _is_of(weights: Path, saved: Mapping[str, Any], *, same_values: bool) -> bool:
+    """Return whether weights are the network of a checkpoint: its tensors by name and shape, or also by value."""
+    import torch
+
+    theirs = saved.get("model")
+    if not isinstance(theirs, Mapping):
+        return True  # nothing to compare with
+    try:
+        ours = torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{weights} is no weights file of torch, or damaged: copy or make it again") from error
+    if not isinstance(ours, Mapping) or ours.keys() != theirs.keys():
+        return False
+    if not same_values:
+        return all(ours[name].shape == value.shape for name, value in theirs.items())
+    return all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
 def _scores(weights: Path, bundle: str) -> dict[str, str]:
     """Return the scores beside weights, if they are younger than these."""
-    if bundle not in _SHOWN:
-        return _invariance(weights)
-    table = weights.parent.parent / "eval" / "summary.csv"
-    if not _is_younger(table, weights):
+    table = _evaluation(weights) / ("summary.csv" if bundle in _SHOWN else "invariance.csv")
+    if not table.is_file() or table.stat().st_mtime < weights.stat().st_mtime:
         return {}
+    try:
+        with table.open(encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        return _task_scores(rows, bundle) if bundle in _SHOWN else _invariance(rows)
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{table} is no table of an evaluation, or damaged: evaluate again") from error
+
+
+def _evaluation(weights: Path) -> Path:
+    """Return the folder of the evaluation of weights: ``eval`` beside ``models``, and in it what is below that."""
+    for above in weights.parents[:2]:
+        if above.name == "models":
+            return above.parent / "eval" / weights.parent.relative_to(above)
+    return weights.parent / "eval"
+
+
+def _task_scores(rows: Sequence[Mapping[str, str]], bundle: str) -> dict[str, str]:
     metric, name = _SHOWN[bundle]
-    with table.open(encoding="utf-8", newline="") as lines:
-        rows = [row for row in csv.DictReader(lines) if row["metric"] == metric and row["class"] == name]
-    return {
-        f"{metric} {row['site']} {row['modality']}": (
-            f"{float(row['mean']):.3f} +- {float(row['standard_error'] or 'nan'):.3f} (n = {row['n']})"
-        )
-        for row in rows
-    }
+    found = {}
+    for row in rows:
+        if row["metric"] == metric and row["class"] == name and row["mean"]:
+            spread = f" +- {float(row['standard_error']):.3f}" if row["standard_error"] else ""
+            found[f"{metric} {row['site']} {row['modality']}"] = f"{float(row['mean']):.3f}{spread} (n = {row['n']})"
+    return found
 
 
-def _invariance(weights: Path) -> dict[str, str]:
-    table = weights.parent.parent / "eval" / "invariance.csv"
-    if not _is_younger(table, weights):
-        return {}
-    with table.open(encoding="utf-8", newline="") as lines:
-        rows = [
-            row for row in csv.DictReader(lines) if row["metric"] in ("retrieval_top1", "tissue_r2_across_sequences")
-        ]
-    return {
-        f"{row['metric']} ({row['level']})": f"{float(row['value']):.3f}"
-        for row in rows
-        if row.get("encoder") == "pretrained"
-    }
-
-
-def _is_younger(table: Path, weights: Path) -> bool:
-    return table.is_file() and table.stat().st_mtime >= weights.stat().st_mtime
+def _invariance(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    values = {(row["metric"], row["level"], row["encoder"]): row for row in rows if row["value"]}
+    found = {}
+    for (metric, level, encoder), row in values.items():
+        if encoder != "pretrained" or metric not in _INVARIANCE:
+            continue
+        untrained = values.get((metric, level, "random"))
+        words = [f"untrained {float(untrained['value']):.3f}"] if untrained else []
+        words.append(f"chance {float(row['chance']):.3f}")
+        found[f"{metric} ({level})"] = f"{float(row['value']):.3f} ({', '.join(words)})"
+    return found

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from monai.networks.nets import BasicUNet
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scripts.errors import InputError
@@ -66,6 +67,19 @@ def test_report_names_file_and_hash(
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert (report.path, report.sha256) == (path, digest)
     assert f"20 of 20 encoder tensors from {path} (SHA-256 {digest})" in caplog.text
+
+
+def test_safetensors_are_read_by_the_same_names(tmp_path: Path, make_net: Callable[..., PretrainNet]) -> None:
+    net = make_net()
+    path = tmp_path / "model.safetensors"
+    for state in (net.state_dict(), net.encoder.state_dict()):
+        save_file(state, path)
+        other = Encoder(features=WIDTHS)
+        assert load_encoder(other, path).n_loaded == 20
+        assert all(torch.equal(other.state_dict()[key], value) for key, value in net.encoder.state_dict().items())
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(InputError, match=r"model\.safetensors: is no safetensors file, or damaged"):
+        read_encoder_state(path)
 
 
 def test_vit_round_trip(tmp_path: Path) -> None:

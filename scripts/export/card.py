@@ -1,0 +1,42 @@
+"""The model card of an exported encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+__all__ = ["model_card"]
+
+_VARIANTS = {"seqinv": "SeqInv", "seqaug": "SeqAug", "base": "Base"}
+_TEMPLATE = "card.md.jinja"
+
+
+def model_card(config: Mapping[str, Any]) -> str:
+    """Return the model card of an encoder as Markdown with the front matter that Hugging Face reads.
+
+    Args:
+        config: see `scripts.export.describe.describe`.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # the result is Markdown
+    )
+    training = config["training"]
+    text: str = environment.get_template(_TEMPLATE).render(
+        config=config,
+        training=training,
+        files=config["files"],
+        formats=sorted(file["format"] for file in config["files"].values()),
+        variant=_VARIANTS.get(training["variant"], training["variant"]),
+        known=training["kind"] != "unknown",
+        patch=config["input"]["patch_size"],
+        spacing=config["input"]["voxel_spacing_mm"],
+    )
+    return text
