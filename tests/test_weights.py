@@ -72,7 +72,8 @@ def unet() -> BasicUNet:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty checkout."""
-    monkeypatch.setattr(weights, "_ROOT", tmp_path)
+    monkeypatch.setattr(weights, "ROOT", tmp_path)
+    monkeypatch.setattr(weights, "BUNDLES", tmp_path / "bundles")
     return tmp_path
 
 

@@ -219,7 +219,7 @@ def test_refuses_what_holds_no_encoder_of_ours(pretrained: Path, tmp_path: Path)
 def test_without_weights_it_says_what_to_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(source, "_ROOT", tmp_path)
+    monkeypatch.setattr(source, "BUNDLES", tmp_path / "bundles")
     monkeypatch.setattr(sys, "argv", ["scripts", "export", "encoder", "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as ended:
         main()
