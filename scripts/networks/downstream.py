@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class TaskNetwork:
         encoder_sha: SHA-256 of the encoder's file, empty where there is none.
         source: what was loaded, in words.
         frozen: whether the encoder is.
+        start_sha: SHA-256 of the weights of the whole network that training starts from, empty without.
     """
 
     network: nn.Module
@@ -37,10 +39,16 @@ class TaskNetwork:
     encoder_sha: str
     source: str
     frozen: bool
+    start_sha: str = ""
 
 
 def task_network(
-    network: nn.Module, encoder: str = "pretrained", encoder_bundle: str | Path = "", *, freeze: bool = True
+    network: nn.Module,
+    encoder: str = "pretrained",
+    encoder_bundle: str | Path = "",
+    *,
+    freeze: bool = True,
+    start: str | Path | None = None,
 ) -> TaskNetwork:
     """Give a network its encoder: pretrained weights, strictly and frozen by default, or none.
 
@@ -50,10 +58,19 @@ def task_network(
             is and train the decoder on it, as a measure of what pretraining brings.
         encoder_bundle: bundle folder of the pretraining, or a weights file.
         freeze: False lets the encoder train along.
+        start: weights of the whole network to go on from; the encoder then replaces theirs.
 
     Raises:
-        InputError: no such file, or it does not hold exactly this encoder.
+        InputError: no such file, or it does not hold exactly this encoder, or this network.
     """
+    if not is_given(start):
+        return _with_encoder(network, encoder, encoder_bundle, freeze=freeze)
+    load_model(network, str(start), "python -m monai.bundle run --config_file configs/train.json")
+    digest = hashlib.sha256(Path(str(start)).read_bytes()).hexdigest()
+    return replace(_with_encoder(network, encoder, encoder_bundle, freeze=freeze), start_sha=digest)
+
+
+def _with_encoder(network: nn.Module, encoder: str, encoder_bundle: str | Path, *, freeze: bool) -> TaskNetwork:
     if is_given(encoder) and encoder not in ("pretrained", "random"):
         raise InputError(
             f"encoder={encoder!r} is unknown: choose pretrained, random or none (--encoder_bundle names its file)"
