@@ -16,6 +16,7 @@ COMMANDS: dict[str, Any] = {
     "experiment": {"run": experiment.run, "report": experiment.report, "compare": experiment.compare},
     "export": {"encoder": sharing.export_encoder},
     "gallery": networks.gallery,
+    "label": sharing.label,
     "package": sharing.package,
     "predict": networks.predict,
     "weights": sharing.weights,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["export_encoder", "package", "weights"]
+__all__ = ["export_encoder", "label", "package", "weights"]
 
 
 def package(name: str, out: str = "dist", weights: str | None = None) -> None:
@@ -52,3 +52,27 @@ def weights(out: str | None = None) -> None:
     from scripts.weights import tell_weights
 
     print(tell_weights(out))
+
+
+def label(
+    studies: str,
+    bundles: str | tuple[str, ...] = "ixi_seg,arc_lesion,ixi_denoise",
+    port: int = 8000,
+    host: str = "127.0.0.1",
+    weights: str | None = None,
+    app: str | None = None,
+) -> None:
+    """Serve bundles by MONAI Label, for 3D Slicer and other clients, until Ctrl-C.
+
+    Args:
+        studies: folder of the images (NIfTI, NRRD, MetaImage).
+        bundles: names, or paths of archives that `package` made, joined by commas.
+        port: of the server.
+        host: address that it listens at; the default is this machine alone.
+        weights: folder of a demo, or a weights file; default: models/model.pt of each bundle.
+        app: folder for the server's copies, weights and logs; default: label_app beside studies.
+    """
+    from scripts.label.serve import serve
+
+    names = bundles.split(",") if isinstance(bundles, str) else [str(name) for name in bundles]
+    serve(studies, [name.strip() for name in names if name.strip()], app=app, weights=weights, host=host, port=port)

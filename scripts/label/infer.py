@@ -1,0 +1,137 @@
+"""Inference behind MONAI Label: the bundle's own, so that its result is that of ``monai.bundle run``."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+
+from scripts.label.modules import own_scripts, reason_of
+from scripts.package.provenance import file_sha256
+
+__all__ = ["BundleInfer", "refused"]
+
+logger = logging.getLogger(__name__)
+
+_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+
+def refused(reason: str) -> MONAILabelException:
+    """Return the error that tells a client what is wrong with its request."""
+    error = MONAILabelException(MONAILabelError.INVALID_INPUT, reason)
+    error.args = (reason,)
+    return error
+
+
+class BundleInfer(InferTask):
+    """A bundle's ``inference.json`` on one image.
+
+    Weights are read, strictly, for each request: those that a training has just made are served at once.
+
+    Args:
+        folder: of the bundle.
+        metadata: content of its ``metadata.json``.
+    """
+
+    def __init__(self, folder: Path, metadata: Mapping[str, Any]) -> None:
+        pred = metadata["network_data_format"]["outputs"]["pred"]
+        self.folder = folder
+        self.gives_labels = pred.get("format") == "segmentation"
+        labels = {name.lower(): int(value) for value, name in pred["channel_def"].items() if int(value)}
+        told = "" if self.gives_labels else " Returns an image, not labels."
+        super().__init__(
+            type=InferType.SEGMENTATION if self.gives_labels else InferType.OTHERS,
+            labels=labels if self.gives_labels else None,
+            dimension=3,
+            description=f"{metadata['description']}{told} Research only, not for clinical use.",
+            config={"result_extension": list(_ENDINGS)},
+        )
+        self.version = metadata["version"]
+
+    def info(self) -> dict[str, Any]:
+        """Return what clients are told of the model."""
+        return {**super().info(), "version": self.version, "result": "labels" if self.gives_labels else "image"}
+
+    def is_valid(self) -> bool:
+        """Return whether there are weights."""
+        return (self.folder / "models" / "model.pt").is_file()
+
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the file of the result, on the image's own grid, and what is told of it.
+
+        Args:
+            request: ``image``, a file or the folder of a DICOM series; ``result_extension``; ``device``;
+                ``model_filename``, another file of the bundle's ``models``.
+
+        Raises:
+            MONAILabelException: the image or the weights cannot be used; its message says why.
+        """
+        began = time.monotonic()
+        ending = self._ending(request)
+        weights = self.folder / "models" / Path(str(request.get("model_filename") or "model.pt")).name
+        with tempfile.TemporaryDirectory(prefix="seqinv-label-") as out:
+            written = self._run(str(request["image"]), Path(out), weights, request.get("device"))
+            result = Path(tempfile.mkstemp(prefix=f"{self.folder.name}-", suffix=ending)[1])
+            _copy(written, result)
+        told = {
+            "label_names": self.labels if self.gives_labels else {},
+            "result": "labels" if self.gives_labels else "image",
+            "weights_sha256": file_sha256(weights),
+            "latencies": {"total": round(time.monotonic() - began, 2)},
+        }
+        return str(result), told
+
+    def _ending(self, request: Mapping[str, Any]) -> str:
+        ending = request.get("result_extension") or _ENDINGS[0]
+        ending = _ENDINGS[0] if isinstance(ending, (list, tuple)) else str(ending)
+        if ending not in _ENDINGS:
+            raise refused(f"result_extension {ending} is unknown: choose {', '.join(_ENDINGS)}")
+        return ending
+
+    def _run(self, image: str, out: Path, weights: Path, device: Any) -> Path:
+        from monai.bundle import ConfigWorkflow
+
+        settings: dict[str, Any] = {
+            "bundle_root": str(self.folder),
+            "image": image,
+            "output_dir": str(out),
+            "weights_path": str(weights),
+        }
+        if isinstance(device, str) and device:
+            settings["device"] = f"$torch.device({device!r})"
+        try:
+            with own_scripts(self.folder):
+                workflow = ConfigWorkflow(
+                    config_file=str(self.folder / "configs" / "inference.json"),
+                    meta_file=str(self.folder / "configs" / "metadata.json"),
+                    logging_file=False,
+                    workflow_type="infer",
+                    **settings,
+                )
+                workflow.initialize()
+                workflow.run()
+                workflow.finalize()
+        except Exception as error:
+            reason = reason_of(error)
+            logger.exception("%s failed on %s", self.folder.name, image)
+            if reason is not None:
+                raise refused(reason) from error
+            raise
+        return next(path for path in out.rglob("*.nii.gz"))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a NIfTI file into one of the kind that its name says."""
+    if target.name.endswith(".nii.gz"):
+        shutil.copyfile(source, target)
+        return
+    import SimpleITK as sitk  # noqa: N813 - the name that its own pages use
+
+    sitk.WriteImage(sitk.ReadImage(str(source)), str(target), useCompression=target.suffix == ".nrrd")

@@ -1,0 +1,59 @@
+"""A bundle's own ``scripts`` in the place of those that serve it, for as long as it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+__all__ = ["own_scripts", "reason_of"]
+
+_PACKAGE = "scripts"
+_LOCK = threading.RLock()  # modules are of the whole process
+
+
+@contextlib.contextmanager
+def own_scripts(folder: Path) -> Iterator[None]:
+    """Let ``import scripts`` mean the modules of a bundle's folder; one bundle at a time.
+
+    Args:
+        folder: of the bundle.
+    """
+    with _LOCK:
+        ours = _taken()
+        path, hook = list(sys.path), sys.excepthook
+        sys.path.insert(0, str(folder))
+        try:
+            yield
+        finally:
+            sys.path[:] = path
+            sys.excepthook = hook
+            _taken()
+            sys.modules.update(ours)
+
+
+def reason_of(error: BaseException) -> str | None:
+    """Return what is wrong with a user's input, None if the error is another.
+
+    Known by its name, since each bundle brings a class of its own.
+
+    Args:
+        error: whatever came out of a bundle; what MONAI wraps around the cause is looked through.
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if type(cause).__name__ == "InputError":
+            return str(cause)
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _taken() -> dict[str, ModuleType]:
+    """Take the modules of the package out of Python's table and return them."""
+    names = [name for name in sys.modules if name == _PACKAGE or name.startswith(f"{_PACKAGE}.")]
+    return {name: sys.modules.pop(name) for name in names}

@@ -1,0 +1,136 @@
+"""The server: MONAI Label's, on this machine alone by default, with reasons in its errors."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.checkout import ROOT
+from scripts.errors import InputError
+from scripts.label.served import Served, serve_bundles
+
+__all__ = ["serve"]
+
+_INSTALL = "pip install -e '.[label]' && pip install --no-deps pydicom-seg==0.4.1 monailabel==0.8.5"
+_MAIN = '''"""Written by `python -m scripts label`, anew at each start."""
+
+import sys
+
+sys.path.insert(0, {root!r})
+
+from scripts.label.app import BundlesApp  # noqa: E402
+
+
+class MONAILabelBundles(BundlesApp):
+    pass
+'''
+
+
+def serve(
+    studies: str | Path,
+    bundles: Sequence[str],
+    *,
+    app: str | Path | None = None,
+    weights: str | Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+) -> None:
+    """Serve bundles for labelling until interrupted.
+
+    Args:
+        studies: folder of the images.
+        bundles: see `scripts.label.served.serve_bundles`.
+        app: folder of the server; default: ``label_app`` beside ``studies``.
+        weights: see `scripts.label.served.serve_bundles`.
+        host: address to listen at.
+        port: port to listen at.
+
+    Raises:
+        InputError: MONAI Label is not installed, no such folder, a taken port, or bundles that cannot be served.
+    """
+    studies = Path(studies).absolute()
+    _check(studies, host, port)
+    app = studies.parent / "label_app" if app is None else Path(app).absolute()
+    if studies == app or app.is_relative_to(studies):
+        raise InputError(f"--app {app} lies in the folder of the images: give one elsewhere")
+    app.mkdir(parents=True, exist_ok=True)
+    served = serve_bundles(bundles, app, weights)
+    for name in ("logs", "bin", "lib", "sessions"):
+        (app / name).mkdir(exist_ok=True)
+    (app / "main.py").write_text(_MAIN.format(root=str(ROOT)), encoding="utf-8")
+    _set_environment(app, studies, port, [one.folder.name for one in served])
+    print(_told(served, studies, app, host, port), flush=True)
+    _run(app, host, port)
+
+
+def _check(studies: Path, host: str, port: int) -> None:
+    missing = [name for name in ("monailabel", "uvicorn", "fastapi") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"{missing[0]} is not installed: {_INSTALL} (see docs/slicer.md)")
+    if not studies.is_dir():
+        raise InputError(f"--studies {studies} is no folder: give the one that holds the images")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InputError(f"cannot listen at {host}:{port} ({error.strerror}): give another --port") from error
+
+
+def _set_environment(app: Path, studies: Path, port: int, names: Sequence[str]) -> None:
+    """Set what MONAI Label reads its settings from, also in the processes of its trainings."""
+    own = {
+        "MONAI_LABEL_APP_DIR": str(app),
+        "MONAI_LABEL_STUDIES": str(studies),
+        "MONAI_LABEL_APP_CONF": f'{{"bundles": "{",".join(names)}"}}',
+        "MONAI_LABEL_SERVER_PORT": str(port),
+        "MONAI_LABEL_SESSION_PATH": str(app / "sessions"),
+        "MONAI_LABEL_DATASTORE_FILE_EXT": '["*.nii.gz", "*.nii", "*.nrrd", "*.mha"]',
+        "MONAI_LABEL_TRACKING_ENABLED": "false",
+        "MONAI_ZOO_SOURCE": "local",  # the default asks a server of the network for the model zoo
+    }
+    os.environ.update(own)
+    path = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([path] if path else [])])
+
+
+def _told(served: Sequence[Served], studies: Path, app: Path, host: str, port: int) -> str:
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    lines = [f"Serving at http://{shown}:{port} (research only, not for clinical use)"]
+    lines += [f"  {one}" for one in served]
+    lines += [
+        f"  images   {studies}; labels that are submitted go to labels/final in it",
+        f"  server   {app} (weights in model/, log in logs/app.log, training runs in mlruns.db)",
+        "In 3D Slicer: extension MONAILabel, server as above; docs/slicer.md has the rest. Ctrl-C ends the server.",
+    ]
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        lines.append(f"WARNING: {host} is reached from other machines, and nobody is asked for a password")
+    return "\n".join(lines)
+
+
+def _run(app: Path, host: str, port: int) -> None:
+    import uvicorn
+    from fastapi import Request
+    from fastapi.responses import JSONResponse
+    from monailabel.app import app as server
+    from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
+    from monailabel.utils.others.generic import init_log_config
+
+    def refuse(_: Request, error: Any) -> JSONResponse:
+        reason = str(getattr(error, "msg", error))
+        unknown = isinstance(error, (ImageNotFoundException, LabelNotFoundException)) or "There is no " in reason
+        return JSONResponse({"detail": reason}, status_code=404 if unknown else 422)
+
+    def fail(_: Request, error: Exception) -> JSONResponse:
+        lines = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
+        return JSONResponse({"detail": f"{reason} (the log of the server, logs/app.log, has more)"}, status_code=500)
+
+    server.add_exception_handler(MONAILabelException, refuse)
+    server.add_exception_handler(Exception, fail)
+    config = init_log_config(None, str(app), "app.log", False)
+    uvicorn.run(server, host=host, port=port, log_level="info", log_config=config, access_log=True)
