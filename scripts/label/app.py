@@ -38,7 +38,7 @@ class BundlesApp(MONAILabelApp):
             studies=studies,
             conf=conf or {},
             name="Sequence-invariant MRI bundles",
-            description="Tissue and stroke lesions, and denoising, on MRI of the head. Research only, not for clinical use",
+            description="Tissue, stroke lesions and denoising on MRI of the head. Research only, not for clinical use",
             version="0.1.0",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def serve(
         (app / name).mkdir(exist_ok=True)
     (app / "main.py").write_text(_MAIN.format(root=str(ROOT)), encoding="utf-8")
     _set_environment(app, studies, port, [one.folder.name for one in served])
-    print(_told(served, studies, app, host, port), flush=True)
+    sys.stdout.write(_told(served, studies, app, host, port) + "\n")
+    sys.stdout.flush()
     _run(app, host, port)
 
 
