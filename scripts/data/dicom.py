@@ -18,6 +18,7 @@ __all__ = ["Series", "find_series", "is_dicom", "list_series", "read_header", "r
 
 _POSITION, _ORIENTATION = "0020|0032", "0020|0037"
 _FRAMES, _SAMPLES, _NAME = "0028|0008", "0028|0002", "0008|103e"
+_STORAGE_CLASS = b"\x02\x00\x02\x00UI"  # the element in the file's own header, which is never of another encoding
 _TOLERANCE = 0.02  # of the distance between slices
 
 
@@ -92,6 +93,7 @@ def _find_series(folder: Path, _changed: int) -> Series:
     if len(found) != 1:
         raise InputError(_not_one(folder, found))
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), next(iter(found)))
+    _refuse_unlisted(folder, files)
     headers = [_header(file) for file in files]
     tags = [_tags(file) for file in files]
     for file, known in zip(files, tags, strict=True):
@@ -111,6 +113,35 @@ def _find_series(folder: Path, _changed: int) -> Series:
     affine[:3, 2], affine[:3, 3] = step, positions[order[0]]
     ordered = tuple(files[number] for number in order)
     return Series(ordered, (width, height, len(files)), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
+
+
+def _refuse_unlisted(folder: Path, files: Sequence[str]) -> None:
+    """Refuse a folder with slices that GDCM passes over since it cannot read them.
+
+    What else lies beside slices, such as presentation states and structured reports, is of another class.
+
+    Raises:
+        InputError: a file of the class of the series, or one too short to tell its class, is not in the series.
+    """
+    known = {Path(file).name for file in files}
+    classes = {_storage_class(Path(file)) for file in files}
+    for path in sorted(folder.iterdir()):
+        if path.name in known or not path.is_file() or path.name.startswith(".") or not is_dicom(path):
+            continue
+        if _storage_class(path) in classes | {b""}:
+            raise InputError(f"{path} is cut off or damaged: copy it again")
+
+
+def _storage_class(path: Path) -> bytes:
+    """Return the UID of what kind of object a DICOM file holds, empty where the file ends before it is told."""
+    with path.open("rb") as stream:
+        content = stream.read(1024)
+    at = content.find(_STORAGE_CLASS)
+    if at < 0:
+        return b""
+    start = at + len(_STORAGE_CLASS) + 2
+    length = int.from_bytes(content[start - 2 : start], "little")
+    return content[start : start + length].rstrip(b"\0 ") if len(content) >= start + length else b""
 
 
 def _stacked(folder: Path, orientation: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

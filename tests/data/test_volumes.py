@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,20 @@ def write_series(
     return folder
 
 
+def presentation_state() -> bytes:
+    """A DICOM object without pixels, of the class that viewers write beside slices (PS3.3 A.33.1)."""
+
+    def element(group: int, number: int, kind: bytes, value: bytes) -> bytes:
+        value += b"\0" * (len(value) % 2)
+        return struct.pack("<HH2sH", group, number, kind, len(value)) + value
+
+    storage, explicit = b"1.2.840.10008.5.1.4.1.1.11.1", b"1.2.840.10008.1.2.1"
+    meta = element(2, 2, b"UI", storage) + element(2, 3, b"UI", b"1.2.3") + element(2, 0x10, b"UI", explicit)
+    content = element(8, 0x16, b"UI", storage) + element(8, 0x18, b"UI", b"1.2.3") + element(8, 0x60, b"CS", b"PR")
+    content += element(0x20, 0xD, b"UI", b"1.2.826.0.1.3680043.2.1125.0") + element(0x20, 0xE, b"UI", b"1.2.4")
+    return b"\0" * 128 + b"DICM" + element(2, 0, b"UL", struct.pack("<I", len(meta))) + meta + content
+
+
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "PSR", "IAL"])
 @pytest.mark.parametrize("ending", [".nrrd", ".mha", ".nhdr", ".mhd"])
 def test_a_file_is_read_as_the_nifti_of_the_same_image(
@@ -174,6 +189,21 @@ class TestRefusals:
         (again,) = sorted(folder.iterdir())[:1]
         shutil.copy(again, folder / "again")
         assert "holds several slices at one place" in self.refused(folder)
+
+    @pytest.mark.parametrize("kept", [0, 100, 200, 500, 700])
+    def test_a_damaged_slice_at_the_end_is_told(self, kept: int, voxels: np.ndarray, tmp_path: Path) -> None:
+        folder = write_series(tmp_path / "series", voxels, placed("RAS"))
+        last = next(path for path in folder.iterdir() if b".1125.1.5" in path.read_bytes())
+        cut = last.rename(last.with_suffix(".dcm"))
+        cut.write_bytes(cut.read_bytes()[:kept])
+        with pytest.raises(InputError, match=r"IM\d+-1\.dcm is cut off or damaged: copy it again"):
+            read_volume(folder)
+
+    def test_a_presentation_state_beside_slices_is_passed_over(self, voxels: np.ndarray, tmp_path: Path) -> None:
+        folder = write_series(tmp_path / "series", voxels, placed("RAS"))
+        (folder / "PS000").write_bytes(presentation_state())
+        (folder / "readme.txt").write_text("exported on a Monday")
+        assert np.array_equal(read_volume(folder)[0], voxels)
 
     def test_one_file_of_a_series_is_no_image(self, voxels: np.ndarray, tmp_path: Path) -> None:
         folder = write_series(tmp_path / "series", voxels, placed("RAS"))
