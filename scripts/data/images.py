@@ -91,8 +91,8 @@ class LoadVolumed(MapTransform):
                 raise InputError(f"{path} holds no voxel above 0: give an image whose tissue is positive")
             meta = {
                 "filename_or_obj": str(path),
-                "original_affine": own.affine,
-                "spatial_shape": np.array(own.shape),
+                "original_affine": torch.from_numpy(own.affine),  # tensors, which caches read back
+                "spatial_shape": torch.tensor(own.shape),
             }
             loaded[key] = MetaTensor(torch.from_numpy(voxels[None]), affine=torch.from_numpy(affine), meta=meta)
         return loaded

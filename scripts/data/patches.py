@@ -26,7 +26,7 @@ from scripts.files import atomic_write
 __all__ = ["PatchDataset", "VolumeDataset"]
 
 _PATCH = 4  # first word of the entropy, see scripts.data.regions
-_VERSION = 2  # raised whenever a cached volume is made differently by the same transforms
+_VERSION = 3  # raised whenever a cached volume is made differently by the same transforms
 
 logger = logging.getLogger(__name__)
 

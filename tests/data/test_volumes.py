@@ -12,9 +12,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the name that its own pages use
+from monai.transforms import Compose
 
 from scripts.data.dicom import list_series
 from scripts.data.images import LoadVolumed, image_list
+from scripts.data.patches import VolumeDataset
 from scripts.data.volumes import read_header, read_volume, stem
 from scripts.errors import InputError
 
@@ -243,3 +245,13 @@ class TestRefusals:
         assert "text.nrrd cannot be read as NRRD" in self.refused(tmp_path / "text.nrrd")
         with pytest.raises(InputError, match=r"gone\.nrrd does not exist"):
             read_volume(tmp_path / "gone.nrrd")
+
+
+def test_what_is_loaded_can_be_kept_on_disk(voxels: np.ndarray, tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(voxels, placed("PSR")), tmp_path / "head.nii.gz")
+    item = {"image": str(tmp_path / "head.nii.gz")}
+    data = VolumeDataset([item], Compose([LoadVolumed("image")]), cache_dir=tmp_path / "cache")
+    first, again = data[0]["image"], data[0]["image"]
+    np.testing.assert_array_equal(first.numpy(), again.numpy())
+    np.testing.assert_allclose(again.meta["original_affine"], placed("PSR"), atol=1e-5)
+    assert again.meta["spatial_shape"].tolist() == list(SHAPE)

@@ -1,0 +1,242 @@
+"""Two tiny trained bundles as archives, heads to label, and the real server in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from scripts.checkout import BUNDLES, ROOT
+from scripts.data.cohort.ixi import make_ixi_cohort
+from scripts.package import package_bundle
+
+NAMES = ("ixi_seg", "ixi_denoise")
+TINY: dict[str, Any] = {
+    "encoder": "random",
+    "features": [4, 4, 8, 8, 8, 4],
+    "patch_size": 32,
+    "spacing": 4.0,
+    "epoch_length": 2,
+    "max_epochs": 1,
+    "val_interval": 1,
+    "num_workers": 0,
+    "overlap": 0.25,
+}
+_START = 180  # seconds until the server must answer
+
+
+@pytest.fixture(scope="session")
+def monailabel() -> None:
+    """Skip where MONAI Label is absent, unless the environment says that it has to be there."""
+    missing = [name for name in ("monailabel", "uvicorn") if importlib.util.find_spec(name) is None]
+    if not missing:
+        return
+    if os.environ.get("SEQINV_LABEL_TESTS") == "required":
+        pytest.fail(f"{missing[0]} is not installed, and SEQINV_LABEL_TESTS=required wants it")
+    pytest.skip("MONAI Label is not installed: docs/slicer.md says how")
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """The environment of a user who set nothing, on few threads."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "PYTHONPATH", "SEQINV", "MONAI"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labelled cohort of five heads at 4 mm."""
+    return make_ixi_cohort(
+        tmp_path_factory.mktemp("heads") / "ixi", guys=4, hh=1, iop=0, seed=0, spacing=4.0, progress=False
+    )
+
+
+@pytest.fixture(scope="session")
+def archives(heads: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Bundle -> archive with weights that two steps have made."""
+    made = {}
+    for name in NAMES:
+        folder = tmp_path_factory.mktemp(name)
+        settings = {
+            **TINY,
+            "dataset_dir": str(heads),
+            "work_dir": str(folder / "data"),
+            "ckpt_dir": str(folder / "models"),
+            "output_dir": str(folder / "eval"),
+            "tracking_uri": f"sqlite:///{folder / 'mlruns.db'}",
+        }
+        run_bundle(BUNDLES / name / "configs" / "train.json", environment, folder, **settings)
+        made[name] = package_bundle(BUNDLES / name, tmp_path_factory.mktemp("dist"), folder).path
+    return made
+
+
+def run_bundle(config: Path, environment: dict[str, str], cwd: Path, **settings: Any) -> None:
+    """Type ``python -m monai.bundle run`` in a process of its own."""
+    options = []
+    for key, value in settings.items():
+        options += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config), *options]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def oblique(affine: np.ndarray) -> np.ndarray:
+    """Turn world coordinates about two axes, by 7 and 4 degrees."""
+    a, b = np.deg2rad(7.0), np.deg2rad(-4.0)
+    turn = np.eye(4)
+    turn[:3, :3] = [[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]
+    tilt = np.eye(4)
+    tilt[:3, :3] = [[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]]
+    return np.asarray(turn @ tilt @ affine)
+
+
+@pytest.fixture(scope="session")
+def studies(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three heads in a folder whose name has a space: oblique, 3 x 4 x 8 mm, axes to the back, top and right."""
+    folder = tmp_path_factory.mktemp("of the lab") / "studies"
+    folder.mkdir()
+    for number, path in enumerate(sorted(heads.rglob("*T1w.nii.gz"))[:3], 1):
+        nib.save(_turned(nib.load(path)), folder / f"head{number}.nii.gz")
+    (folder / "broken.nii.gz").write_bytes(b"no image")
+    return folder
+
+
+def _turned(image: nib.Nifti1Image) -> nib.Nifti1Image:
+    upright = nib.as_closest_canonical(image)
+    thick = upright.slicer[:, :, ::2]
+    turned = thick.as_reoriented(
+        nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt("PSR"))
+    )
+    return nib.Nifti1Image(np.asarray(turned.dataobj, np.float32), oblique(turned.affine))
+
+
+@dataclass
+class Answer:
+    """What the server said: status, media type, content."""
+
+    status: int
+    kind: str
+    content: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+    @property
+    def detail(self) -> str:
+        return str(self.json["detail"])
+
+
+class Server:
+    """``python -m scripts label``, started and stopped as in a terminal."""
+
+    def __init__(self, words: list[str], log: Path, environment: dict[str, str], port: int) -> None:
+        self.address = f"http://127.0.0.1:{port}"
+        self.log = log
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "scripts", "label", *words, "--port", str(port)],
+                cwd=ROOT,
+                env=environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        until = time.monotonic() + _START
+        while time.monotonic() < until:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                if self.get("/info/").status == 200:
+                    return
+            except OSError:
+                time.sleep(0.5)
+        pytest.fail(f"no answer within {_START} s: {self.log.read_text()}")
+
+    def get(self, path: str) -> Answer:
+        return self.send("GET", path)
+
+    def send(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Answer:
+        request = urllib.request.Request(
+            self.address + path, data=body, method=method, headers={"Content-Type": kind} if body else {}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=300) as reply:
+                return Answer(reply.status, reply.headers.get_content_type(), reply.read())
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, error.headers.get_content_type(), error.read())
+
+    def post(self, path: str, content: dict[str, Any] | None = None) -> Answer:
+        return self.send("POST", path, json.dumps(content or {}).encode())
+
+    def form(self, method: str, path: str, **parts: str | Path) -> Answer:
+        """Send a form: texts and files."""
+        edge = "----edge"
+        lines = b""
+        for name, value in parts.items():
+            told = f'form-data; name="{name}"' + (f'; filename="{value.name}"' if isinstance(value, Path) else "")
+            content = value.read_bytes() if isinstance(value, Path) else value.encode()
+            lines += f"--{edge}\r\nContent-Disposition: {told}\r\n\r\n".encode() + content + b"\r\n"
+        return self.send(method, path, lines + f"--{edge}--\r\n".encode(), f"multipart/form-data; boundary={edge}")
+
+    def infer(self, model: str, image: str, **params: Any) -> Answer:
+        """Return the file that a model makes of an image of the studies."""
+        query = urllib.parse.urlencode({"image": image, "output": "image"})
+        return self.form("POST", f"/infer/{model}?{query}", params=json.dumps(params))
+
+    def until_idle(self, path: str, timeout: float = 300) -> Any:
+        """Wait for the end of a training or a batch, and return what the server tells of it."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            told = self.get(path)
+            if told.status == 200 and told.json.get("status") not in ("RUNNING", "PENDING"):
+                return told.json
+            time.sleep(1)
+        pytest.fail(f"still at work after {timeout} s: {self.log.read_text()}")
+
+    def stop(self) -> int:
+        """Press Ctrl-C."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.wait(60)
+        finally:
+            self.process.kill()
+
+
+@pytest.fixture(scope="session")
+def start(
+    monailabel: None, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Server]]:
+    """Start a server with some options and wait until it answers."""
+    running: list[Server] = []
+
+    def make(*words: str) -> Server:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        server = Server(list(words), tmp_path_factory.mktemp("log") / "server.txt", environment, port)
+        running.append(server)
+        server.wait()
+        return server
+
+    yield make
+    for server in running:
+        server.stop()

@@ -1,0 +1,202 @@
+"""The real server by REST, as 3D Slicer's plugin talks to it. The tests go on from one to the next, as a lab does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813 - the name that its own pages use
+
+from scripts.package import unpack_bundle
+from scripts.package.provenance import file_sha256
+from tests.label.conftest import Server, run_bundle
+
+GRID = 1e-4  # mm, the rounding of a NIfTI header
+
+
+@pytest.fixture(scope="module")
+def words(studies: Path, archives: dict[str, Path]) -> list[str]:
+    return ["--studies", str(studies), "--bundles", ",".join(map(str, archives.values()))]
+
+
+@pytest.fixture(scope="module")
+def server(start: Callable[..., Server], words: list[str]) -> Server:
+    return start(*words)
+
+
+@pytest.fixture(scope="module")
+def app(studies: Path) -> Path:
+    return studies.parent / "label_app"
+
+
+@pytest.fixture(scope="module")
+def expected(
+    archives: dict[str, Path], studies: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], nib.Nifti1Image]:
+    """What ``monai.bundle run`` makes of an image, by the archive unpacked elsewhere."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    folders = {name: unpack_bundle(path, elsewhere) for name, path in archives.items()}
+
+    def make(name: str, image: str) -> nib.Nifti1Image:
+        out = tmp_path_factory.mktemp("out")
+        config = folders[name] / "configs" / "inference.json"
+        run_bundle(config, environment, elsewhere, image=str(studies / f"{image}.nii.gz"), output_dir=str(out))
+        (found,) = out.rglob("*.nii.gz")
+        return nib.load(found)
+
+    return make
+
+
+def image_of(content: bytes, folder: Path) -> nib.Nifti1Image:
+    path = folder / "answer.nii.gz"
+    path.write_bytes(content)
+    return nib.load(path)
+
+
+def test_tells_what_it_serves(server: Server, archives: dict[str, Path], studies: Path) -> None:
+    told = server.log.read_text()
+    assert f"Serving at {server.address} (research only, not for clinical use)" in told
+    assert str(studies) in told
+    assert "ixi_seg: " in told
+    assert "random, T1w, simulated data" in told
+    assert "WARNING" not in told
+
+
+def test_models_are_listed_for_what_they_are(server: Server) -> None:
+    models = server.get("/info/").json["models"]
+    assert set(models) == {"ixi_seg", "ixi_denoise"}
+    assert models["ixi_seg"]["labels"] == {"gm": 1, "wm": 2, "csf": 3} or len(models["ixi_seg"]["labels"]) == 3
+    assert models["ixi_seg"]["type"] == "segmentation"
+    assert models["ixi_denoise"]["type"] == "others"
+    assert not models["ixi_denoise"]["labels"]
+    assert "Returns an image, not labels" in models["ixi_denoise"]["description"]
+    assert set(server.get("/info/").json["trainers"]) == {"ixi_seg"}
+
+
+def test_labels_are_those_of_the_bundle_on_the_images_own_grid(
+    server: Server, expected: Callable[[str, str], nib.Nifti1Image], studies: Path, tmp_path: Path
+) -> None:
+    answer = server.infer("ixi_seg", "head1")
+    assert answer.status == 200, answer.content
+    found, image = image_of(answer.content, tmp_path), nib.load(studies / "head1.nii.gz")
+    assert nib.aff2axcodes(image.affine) == ("P", "S", "R")
+    assert found.shape == image.shape
+    np.testing.assert_allclose(found.affine, image.affine, atol=GRID)
+    own = expected("ixi_seg", "head1")
+    np.testing.assert_array_equal(np.asarray(found.dataobj), np.asarray(own.dataobj))
+    assert len(np.unique(np.asarray(found.dataobj))) > 1
+
+
+def test_an_uploaded_image_and_slicers_format(server: Server, studies: Path, tmp_path: Path) -> None:
+    answer = server.infer("ixi_seg", "head1")
+    labels = np.asarray(image_of(answer.content, tmp_path).dataobj)
+    sent = server.form(
+        "POST",
+        "/infer/ixi_seg?output=image",
+        params=json.dumps({"result_extension": ".nrrd"}),
+        file=studies / "head1.nii.gz",
+    )
+    assert sent.status == 200, sent.content
+    (tmp_path / "answer.nrrd").write_bytes(sent.content)
+    nrrd = sitk.ReadImage(str(tmp_path / "answer.nrrd"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(nrrd).transpose(), labels)
+    step = nib.load(studies / "head1.nii.gz").affine[:3, 0]
+    np.testing.assert_allclose(
+        np.array(nrrd.TransformIndexToPhysicalPoint((1, 0, 0))) - np.array(nrrd.GetOrigin()),
+        step * [-1, -1, 1],
+        atol=GRID,
+    )
+
+
+def test_the_denoiser_returns_an_image(
+    server: Server, expected: Callable[[str, str], nib.Nifti1Image], tmp_path: Path
+) -> None:
+    answer = server.infer("ixi_denoise", "head2")
+    assert answer.status == 200, answer.content
+    found, own = image_of(answer.content, tmp_path), expected("ixi_denoise", "head2")
+    assert np.issubdtype(found.get_data_dtype(), np.floating)
+    np.testing.assert_array_equal(found.get_fdata(), own.get_fdata())
+    np.testing.assert_allclose(found.affine, own.affine, atol=GRID)
+
+
+@pytest.mark.parametrize(
+    ("model", "image", "status", "reason"),
+    [
+        ("ixi_seg", "broken", 422, "broken.nii.gz"),
+        ("ixi_seg", "nobody", 404, "nobody"),
+        ("arc_lesion", "head1", 404, "arc_lesion"),
+    ],
+)
+def test_what_cannot_be_done_is_answered_with_its_reason(
+    server: Server, model: str, image: str, status: int, reason: str
+) -> None:
+    answer = server.infer(model, image)
+    assert answer.status == status
+    assert reason in answer.detail
+    assert "\n" not in answer.detail
+
+
+def test_an_unknown_format_is_refused(server: Server) -> None:
+    answer = server.infer("ixi_seg", "head1", result_extension=".jpg")
+    assert answer.status == 422
+    assert ".jpg" in answer.detail
+
+
+def test_training_without_labels_says_what_to_do(server: Server) -> None:
+    answer = server.post("/train/ixi_seg", {"max_epochs": 1})
+    assert answer.status == 422, answer.content
+    assert "no image has a final label" in answer.detail
+
+
+def test_several_images_at_once(server: Server, studies: Path) -> None:
+    assert server.post("/batch/infer/ixi_seg?images=unlabeled", {"max_images": 1}).status == 200
+    server.until_idle("/batch/infer")
+    assert len(list((studies / "labels" / "original").glob("head*.nii.gz"))) >= 1
+
+
+def test_corrected_labels_train_the_model_that_is_served(
+    server: Server,
+    studies: Path,
+    app: Path,
+    tmp_path: Path,
+    start: Callable[..., Server],
+    words: list[str],
+) -> None:
+    weights = app / "model" / "ixi_seg" / "models" / "model.pt"
+    before = file_sha256(weights)
+    first = server.infer("ixi_seg", "head3")
+    for name in ("head1", "head2"):
+        image = nib.load(studies / f"{name}.nii.gz")
+        corrected = np.zeros(image.shape, np.uint8)
+        corrected[np.asarray(image.dataobj) > np.median(np.asarray(image.dataobj))] = 2
+        path = tmp_path / f"{name}.nii.gz"
+        nib.save(nib.Nifti1Image(corrected, image.affine), path)
+        stored = server.form("PUT", f"/datastore/label?image={name}&tag=final", params="{}", label=path)
+        assert stored.status == 200, stored.content
+        assert (studies / "labels" / "final" / f"{name}.nii.gz").is_file()
+    asked = server.post("/train/ixi_seg", {"max_epochs": 2, "epoch_length": 2, "val_split": 0.5})
+    assert asked.status == 200, asked.content
+    server.until_idle("/train/")
+    told = json.loads((app / "model" / "ixi_seg" / "retrained.json").read_text())
+    assert (told["images"], told["validation_images"], told["epochs"]) == (1, 1, 2)
+    after = file_sha256(weights)
+    assert after != before
+    second = server.infer("ixi_seg", "head3")
+    assert second.status == 200
+    labels = [np.asarray(image_of(answer.content, tmp_path).dataobj) for answer in (first, second)]
+    assert (labels[0] != labels[1]).any()
+    runs = mlflow.MlflowClient(f"sqlite:///{app / 'mlruns.db'}")
+    (run,) = runs.search_runs([runs.get_experiment_by_name("label_ixi_seg").experiment_id])
+    assert run.info.status == "FINISHED"
+
+    assert server.stop() in (0, -2, 130)
+    again = start(*words)
+    assert f"weights {after[:12]}" in again.log.read_text()
+    assert "with 1 labelled images" in again.log.read_text()
+    third = again.infer("ixi_seg", "head3")
+    np.testing.assert_array_equal(np.asarray(image_of(third.content, tmp_path).dataobj), labels[1])
