@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,9 @@ def _head(results: Results) -> Iterator[str]:
             f"- Seeds: {seeds}. Test subjects: {_subjects(results)}.",
         ]
     )
-    yield "To run it again: `python -m scripts experiment run --preset " + str(facts.get("preset", results.grid)) + "`."
+    study = "" if runs["variant"].isin(VARIANTS).all() else " --study"
+    preset = str(facts.get("preset", results.grid))
+    yield f"To run it again: `python -m scripts experiment run --preset {preset}{study}`."
     told = limits(results)
     if told:
         yield "## What this can show, and what not\n\n" + "\n".join(f"- **{head}**: {text}" for head, text in told)
@@ -95,10 +97,14 @@ def _duration(results: Results) -> str:
     took = typical_minutes(results.runs)
     told = ", ".join(f"{task} {row.minutes:.1f}" for task, row in took.iterrows())
     processes = max(int(results.facts.get("processes", 1)), 1)
-    hours = float((took["minutes"] * took["runs"]).sum()) / processes / 60
+    studied = ~results.runs["variant"].isin(VARIANTS)
+    minutes = results.runs["task"].map(took["minutes"]) / processes
+    lasted = f"{minutes[~studied].sum() / 60:.1f} h" + (
+        f", and {minutes[studied].sum() / 60:.1f} h for the study" if studied.any() else ""
+    )
     return (
         f"Median minutes of a run, evaluation included: {told}. Number of runs times median, {processes} at a time: "
-        f"{hours:.1f} h for all. Other work on the machine meanwhile is in it."
+        f"{lasted}. Other work on the machine meanwhile is in it."
     )
 
 
@@ -120,11 +126,25 @@ def _short(tables: Sequence[Table]) -> Iterator[str]:
         f"corrected p below {CLEAR:g}, over all modalities together.",
         "",
     ]
+    lines += [f"- {_best_of(frames)}"]
     lines += [f"- {_sentence(tally)}" for tally in tallies(frames["comparisons"], frames["comparisons_overall"], CLEAR)]
     yield "## Where SeqInv wins, and where not\n\n" + "\n".join(lines)
     cells = _with_paper(tables)
     if not cells.empty:
         yield f"### Beside the paper\n\n{_agreement(cells)}"
+
+
+def _best_of(frames: Mapping[str, pd.DataFrame]) -> str:
+    """Say in how many cells of the paper's tables each variant has the best mean; ties share."""
+    told = []
+    for layout in LAYOUTS:
+        if not layout.printed or layout.name not in frames:
+            continue
+        for metric, cells in frames[layout.name].groupby("metric", sort=False):
+            counts = cells.groupby("variant")["best"].sum()
+            shares = ", ".join(f"{variant_label(name)} {counts[name]}" for name in variant_order(counts.index))
+            told.append(f"{layout.title}, {metric}: {shares}")
+    return f"**Best of all in so many cells**: {'; '.join(told)}."
 
 
 def _invariance(results: Results) -> Iterator[str]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from scripts.experiment.figures import Figure
 from scripts.experiment.reading import agreement_with_paper, limits, tallies
-from scripts.experiment.results import Results
+from scripts.experiment.results import VARIANTS, Results
 from scripts.experiment.results_page import typical_minutes, write_results_page
 from scripts.experiment.tables import all_tables, comparison_table, overall_table
 
@@ -122,12 +122,29 @@ class TestPage:
         text = page.read_text()
         assert "2026-11-01; commit 0123456789; x86_64, 2 cores, no GPU, 2 runs side by side" in text
         assert f"{len(results.runs)} of {len(results.planned)} runs" in text
-        told = re.search(r"Number of runs times median, 2 at a time: (\d+\.\d) h for all", text)
+        told = re.search(r"2 at a time: (\d+\.\d) h(?:, and (\d+\.\d) h for the study)?\. Other", text)
         spans = (results.runs["ended"] - results.runs["started"]).dt.total_seconds() / 3600
+        studied = ~results.runs["variant"].isin(VARIANTS)
         # all runs of a task of these made-up results take the same time
         assert told is not None
-        assert float(told[1]) == pytest.approx(spans.sum() / 2, abs=0.05)
-        assert "python -m scripts experiment run --preset mini" in text
+        assert float(told[1]) == pytest.approx(spans[~studied].sum() / 2, abs=0.051)
+        assert float(told[2] or 0) == pytest.approx(spans[studied].sum() / 2, abs=0.051)
+        assert f"experiment run --preset mini{' --study' if studied.any() else ''}`" in text
+
+    def test_without_a_study_its_option_is_not_named(self, results: Results, tmp_path: Path) -> None:
+        own = replace(results, runs=results.runs[results.runs["variant"].isin(VARIANTS)])
+        text = write_results_page(own, all_tables(own), [], tmp_path / "RESULTS.md").read_text()
+        assert "experiment run --preset mini`" in text
+        assert "for the study" not in text
+
+    def test_the_best_are_counted(self, page: Path, results: Results) -> None:
+        (line,) = re.findall(r"^- \*\*Best of all in so many cells\*\*: (.*)$", page.read_text(), re.M)
+        assert len(line.split("; ")) == 4
+        frames = {table.name: table.frame for table in all_tables(results)}
+        dsc = frames["table1"].set_index(["site", "modality", "fraction"])
+        best = dsc.groupby(level=[0, 1, 2])["mean"].transform("max") == dsc["mean"]
+        counts = best.groupby(dsc["variant"].to_numpy()).sum()
+        assert f"Table 1: tissue segmentation, DSC: Base {counts['base']}, SeqAug {counts['seqaug']}, " in line
 
     def test_says_where_seqinv_wins_and_how_the_paper_compares(self, page: Path) -> None:
         text = page.read_text()
