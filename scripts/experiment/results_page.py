@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,20 @@ import pandas as pd
 from scripts.experiment.figures import Figure
 from scripts.experiment.figures.palette import variant_label
 from scripts.experiment.reading import Tally, agreement_with_paper, limits, tallies
-from scripts.experiment.results import Results
+from scripts.experiment.results import VARIANTS, Results, variant_order
 from scripts.experiment.table_comparisons import CLEAR
 from scripts.experiment.table_layout import LAYOUTS
 from scripts.experiment.table_text import EMPTY, Table, render_markdown
 from scripts.files import atomic_write
 
-__all__ = ["busy_minutes", "write_results_page"]
+__all__ = ["typical_minutes", "write_results_page"]
 
 _NAMES = {layout.name: layout.title for layout in LAYOUTS}
+_INVARIANCE = {
+    "retrieval_top1": "retrieval of the anatomy in another sequence, top 1 (higher is better)",
+    "sequence_probe": "sequence told by a linear probe (lower is better)",
+    "tissue_probe_across_sequences": "tissue told in a sequence that the probe has not seen (higher is better)",
+}
 _UNITS = {metric.name: metric.unit for layout in LAYOUTS for metric in layout.metrics} | {"DSC": "DSC points"}
 
 
@@ -39,21 +44,24 @@ def write_results_page(results: Results, tables: Sequence[Table], figures: Seque
     pictures = {figure.name: f"images/{results.grid}_{figure.path.name}" for figure in figures}
     for figure in figures:
         shutil.copyfile(figure.path, path.parent / pictures[figure.name])
-    blocks = [*_head(results), *_short(tables), *_tables(tables)]
+    blocks = [*_head(results), *_short(tables), *_invariance(results), *_tables(tables)]
     blocks += [f"## Pictures\n\n{_pictures(figures, pictures)}"]
     return atomic_write(path, lambda part: part.write_text("\n\n".join(blocks) + "\n", encoding="utf-8"))
 
 
-def busy_minutes(runs: pd.DataFrame) -> float:
-    """Return for how many minutes at least one run was at work, from their ``started`` and ``ended``."""
-    spans = sorted(zip(runs["started"], runs["ended"], strict=True))
-    total, until = pd.Timedelta(0), None
-    for start, end in spans:
-        begin = start if until is None else max(start, until)
-        if end > begin:
-            total += end - begin
-        until = end if until is None else max(until, end)
-    return float(total / pd.Timedelta(minutes=1))
+def typical_minutes(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the median minutes of a run of each task, from its start to its end, and the number of its runs.
+
+    Medians, as a run that was interrupted and went on later has the pause in its span.
+
+    Args:
+        runs: with ``task``, ``started`` and ``ended``, see `Results`.
+
+    Returns:
+        ``minutes`` and ``runs`` by task.
+    """
+    spans = (runs["ended"] - runs["started"]) / pd.Timedelta(minutes=1)
+    return spans.groupby(runs["task"], sort=False).agg(minutes="median", runs="size")
 
 
 def _head(results: Results) -> Iterator[str]:
@@ -73,15 +81,31 @@ def _head(results: Results) -> Iterator[str]:
             f"- Grid `{results.grid}` ({facts.get('description', '')}): {len(runs)} of {len(results.planned)} runs.",
             f"- {span}; commit {commits}; {facts.get('hardware', 'unknown hardware')}, "
             f"{facts.get('processes', 1)} runs side by side.",
-            f"- Runs were at work for {busy_minutes(runs):.0f} min in all (pauses between them left out; other work on "
-            "the machine meanwhile not).",
+            f"- {_duration(results)}",
             f"- Seeds: {seeds}. Test subjects: {_subjects(results)}.",
         ]
     )
-    yield "To run it again: `python -m scripts experiment run --preset " + str(facts.get("preset", results.grid)) + "`."
+    study = "" if runs["variant"].isin(VARIANTS).all() else " --study"
+    preset = str(facts.get("preset", results.grid))
+    yield f"To run it again: `python -m scripts experiment run --preset {preset}{study}`."
     told = limits(results)
     if told:
         yield "## What this can show, and what not\n\n" + "\n".join(f"- **{head}**: {text}" for head, text in told)
+
+
+def _duration(results: Results) -> str:
+    took = typical_minutes(results.runs)
+    told = ", ".join(f"{task} {row.minutes:.1f}" for task, row in took.iterrows())
+    processes = max(int(results.facts.get("processes", 1)), 1)
+    studied = ~results.runs["variant"].isin(VARIANTS)
+    minutes = results.runs["task"].map(took["minutes"]) / processes
+    lasted = f"{minutes[~studied].sum() / 60:.1f} h" + (
+        f", and {minutes[studied].sum() / 60:.1f} h for the study" if studied.any() else ""
+    )
+    return (
+        f"Median minutes of a run, evaluation included: {told}. Number of runs times median, {processes} at a time: "
+        f"{lasted}. Other work on the machine meanwhile is in it."
+    )
 
 
 def _subjects(results: Results) -> str:
@@ -102,11 +126,49 @@ def _short(tables: Sequence[Table]) -> Iterator[str]:
         f"corrected p below {CLEAR:g}, over all modalities together.",
         "",
     ]
+    lines += [f"- {_best_of(frames)}"]
     lines += [f"- {_sentence(tally)}" for tally in tallies(frames["comparisons"], frames["comparisons_overall"], CLEAR)]
     yield "## Where SeqInv wins, and where not\n\n" + "\n".join(lines)
     cells = _with_paper(tables)
     if not cells.empty:
         yield f"### Beside the paper\n\n{_agreement(cells)}"
+
+
+def _best_of(frames: Mapping[str, pd.DataFrame]) -> str:
+    """Say in how many cells of the paper's tables each variant has the best mean; ties share."""
+    told = []
+    for layout in LAYOUTS:
+        if not layout.printed or layout.name not in frames:
+            continue
+        for metric, cells in frames[layout.name].groupby("metric", sort=False):
+            counts = cells.groupby("variant")["best"].sum()
+            shares = ", ".join(f"{variant_label(name)} {counts[name]}" for name in variant_order(counts.index))
+            told.append(f"{layout.title}, {metric}: {shares}")
+    return f"**Best of all in so many cells**: {'; '.join(told)}."
+
+
+def _invariance(results: Results) -> Iterator[str]:
+    """What the encoders were pretrained for, before any task."""
+    if results.invariance.empty:
+        return
+    table = results.invariance[results.invariance["level"] == "pooled"]
+    table = table[table["variant"].isin(VARIANTS) & table["metric"].isin(_INVARIANCE)]
+    variants = variant_order(table["variant"].unique())
+    lines = [
+        "Of one pooled vector per anatomy, on held-out subjects: value and 95 % bootstrap interval; the mean of the "
+        "seeds where there are several, of value and limits alike. All measures are in the picture below.",
+        "",
+        f"| measure | {' | '.join(map(variant_label, variants))} |",
+        "|---|" + "---|" * len(variants),
+    ]
+    means = table.groupby(["metric", "variant"])[["value", "low", "high"]].mean()
+    for metric, label in _INVARIANCE.items():
+        cells = [
+            "{:.3f} [{:.3f}, {:.3f}]".format(*means.loc[(metric, name)]) if (metric, name) in means.index else EMPTY
+            for name in variants
+        ]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    yield "### Invariance to the sequence\n\n" + "\n".join(lines)
 
 
 def _sentence(tally: Tally) -> str:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from scripts.experiment.figures import Figure
 from scripts.experiment.reading import agreement_with_paper, limits, tallies
-from scripts.experiment.results import Results
-from scripts.experiment.results_page import busy_minutes, write_results_page
+from scripts.experiment.results import VARIANTS, Results
+from scripts.experiment.results_page import typical_minutes, write_results_page
 from scripts.experiment.tables import all_tables, comparison_table, overall_table
 
 PLACES = ["site", "modality", "fraction"]
@@ -85,28 +85,18 @@ class TestAgreement:
         assert row.cells == 4
 
 
-class TestBusyMinutes:
-    def spans(self, *minutes: tuple[float, float]) -> pd.DataFrame:
+class TestTypicalMinutes:
+    def test_a_run_that_paused_overnight_changes_nothing(self) -> None:
         zero = pd.Timestamp("2026-11-01", tz="UTC")
-        return pd.DataFrame(
-            [
-                {"started": zero + pd.Timedelta(minutes=begin), "ended": zero + pd.Timedelta(minutes=end)}
-                for begin, end in minutes
-            ]
-        )
-
-    @pytest.mark.parametrize(
-        ("spans", "expected"),
-        [
-            ([(0, 10)], 10),
-            ([(0, 10), (10, 20)], 20),
-            ([(0, 10), (5, 20)], 20),
-            ([(0, 30), (5, 20)], 30),
-            ([(100, 110), (0, 10)], 20),
-        ],
-    )
-    def test_is_the_length_of_the_union(self, spans: list[tuple[float, float]], expected: float) -> None:
-        assert busy_minutes(self.spans(*spans)) == pytest.approx(expected)
+        lengths = {"pretrain": [10, 12, 700], "ixi_seg": [3, 4]}
+        rows = [
+            {"task": task, "started": zero, "ended": zero + pd.Timedelta(minutes=minutes)}
+            for task, all_minutes in lengths.items()
+            for minutes in all_minutes
+        ]
+        found = typical_minutes(pd.DataFrame(rows))
+        assert found["minutes"].to_dict() == {"pretrain": 12.0, "ixi_seg": 3.5}
+        assert found["runs"].to_dict() == {"pretrain": 3, "ixi_seg": 2}
 
 
 class TestLimits:
@@ -132,8 +122,29 @@ class TestPage:
         text = page.read_text()
         assert "2026-11-01; commit 0123456789; x86_64, 2 cores, no GPU, 2 runs side by side" in text
         assert f"{len(results.runs)} of {len(results.planned)} runs" in text
-        assert "at work for 2 min in all" in text
-        assert "python -m scripts experiment run --preset mini" in text
+        told = re.search(r"2 at a time: (\d+\.\d) h(?:, and (\d+\.\d) h for the study)?\. Other", text)
+        spans = (results.runs["ended"] - results.runs["started"]).dt.total_seconds() / 3600
+        studied = ~results.runs["variant"].isin(VARIANTS)
+        # all runs of a task of these made-up results take the same time
+        assert told is not None
+        assert float(told[1]) == pytest.approx(spans[~studied].sum() / 2, abs=0.051)
+        assert float(told[2] or 0) == pytest.approx(spans[studied].sum() / 2, abs=0.051)
+        assert f"experiment run --preset mini{' --study' if studied.any() else ''}`" in text
+
+    def test_without_a_study_its_option_is_not_named(self, results: Results, tmp_path: Path) -> None:
+        own = replace(results, runs=results.runs[results.runs["variant"].isin(VARIANTS)])
+        text = write_results_page(own, all_tables(own), [], tmp_path / "RESULTS.md").read_text()
+        assert "experiment run --preset mini`" in text
+        assert "for the study" not in text
+
+    def test_the_best_are_counted(self, page: Path, results: Results) -> None:
+        (line,) = re.findall(r"^- \*\*Best of all in so many cells\*\*: (.*)$", page.read_text(), re.M)
+        assert len(line.split("; ")) == 4
+        frames = {table.name: table.frame for table in all_tables(results)}
+        dsc = frames["table1"].set_index(["site", "modality", "fraction"])
+        best = dsc.groupby(level=[0, 1, 2])["mean"].transform("max") == dsc["mean"]
+        counts = best.groupby(dsc["variant"].to_numpy()).sum()
+        assert f"Table 1: tissue segmentation, DSC: Base {counts['base']}, SeqAug {counts['seqaug']}, " in line
 
     def test_says_where_seqinv_wins_and_how_the_paper_compares(self, page: Path) -> None:
         text = page.read_text()
@@ -141,6 +152,13 @@ class TestPage:
         assert "clearly better in 4 of 4 parts" in text
         agreement = text.split("### Beside the paper")[1].split("##")[0]
         assert len(re.findall(r"^\| Table \d: ", agreement, re.M)) == 8
+
+    def test_invariance_is_told_with_intervals(self, page: Path, results: Results) -> None:
+        (row,) = re.findall(r"^\| retrieval of the anatomy .*$", page.read_text(), re.M)
+        own = results.invariance.query("level == 'pooled' and metric == 'retrieval_top1' and variant == 'seqinv'")
+        value, low, high = own[["value", "low", "high"]].iloc[0]
+        assert f"{value:.3f} [{low:.3f}, {high:.3f}]" in row
+        assert row.count("[") == 4  # the variants of the study have a picture of their own
 
     def test_pictures_lie_beside_it_and_every_link_leads_somewhere(self, page: Path) -> None:
         links = re.findall(r"\]\(([^)]+)\)", page.read_text())

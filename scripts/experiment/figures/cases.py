@@ -10,8 +10,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
+from scripts.data.foreground import head_mask
 from scripts.experiment.figures.palette import MODALITY_COLOURS, in_order, variant_label
 from scripts.experiment.figures.values import Drawing, NothingToDrawError, told_cohort
 from scripts.experiment.results import Results, variant_order
@@ -158,7 +160,8 @@ def _draw_denoising(axes: Any, case: tuple[Case, tuple[float, ...]], _classes: M
     volumes, spacing = case
     noisy, clean, denoised = (volumes[what] for what in _VOLUMES)
     low, high = _limits(clean)
-    show = _shower(_AXIAL, slice_with_most(clean > 0, _AXIAL), spacing)
+    head = head_mask(torch.from_numpy(np.ascontiguousarray(clean, dtype=np.float32))[None])[0].numpy()
+    show = _shower(_AXIAL, slice_with_most(head, _AXIAL), spacing)
     for panel, volume in zip(axes, (noisy, denoised, clean), strict=False):
         show(panel, volume, cmap="gray", vmin=low, vmax=high)
     drawn = show(axes[3], denoised - clean, cmap="RdBu_r", vmin=-_ERROR, vmax=_ERROR)
