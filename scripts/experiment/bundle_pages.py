@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,20 +11,15 @@ import pandas as pd
 from scripts.errors import InputError
 from scripts.experiment.figures.palette import variant_label
 from scripts.experiment.results import VARIANTS, Results, variant_order
+from scripts.experiment.table_invariance import invariance_markdown
 from scripts.experiment.table_layout import LAYOUTS, Layout, told_fraction, told_place
-from scripts.experiment.table_text import EMPTY, Table
+from scripts.experiment.table_text import EMPTY, Table, plain_markdown
 from scripts.files import atomic_write
 
 __all__ = ["BEGIN", "END", "fill_bundle_pages"]
 
 BEGIN = "<!-- results: begin; written by python -m scripts experiment report -->"
 END = "<!-- results: end -->"
-
-_INVARIANCE = {
-    "retrieval_top1": "retrieval across sequences, top-1",
-    "tissue_r2_across_sequences": "tissue R2 across sequences",
-    "sequence_probe": "accuracy of a probe for the sequence",
-}
 
 
 def fill_bundle_pages(results: Results, tables: Sequence[Table], bundles: Path) -> list[Path]:
@@ -39,7 +34,7 @@ def fill_bundle_pages(results: Results, tables: Sequence[Table], bundles: Path) 
         InputError: a page without the two marks.
     """
     frames = {table.name: table.frame for table in tables}
-    texts = {"pretrain_seqinv": _told_invariance(results)}
+    texts = {"pretrain_seqinv": invariance_markdown(results)}
     for layout in LAYOUTS:
         if layout.name in frames:
             own = _told_scores(layout, frames[layout.name])
@@ -94,31 +89,5 @@ def _told_scores(layout: Layout, frame: pd.DataFrame) -> str:
             ]
             rows.append([f"{told_place(site, modality)}, n = {part['n'].max()}", *cells])
         head = [f"{metric.label} [{metric.unit}], {told_fraction(fraction)}", *map(variant_label, variants)]
-        parts.append(_markdown(head, rows))
+        parts.append(plain_markdown(head, rows))
     return "\n\n".join(parts)
-
-
-def _told_invariance(results: Results) -> str:
-    if results.invariance.empty:
-        return ""
-    table = results.invariance[results.invariance["level"] == "pooled"]
-    table = table[table["variant"].isin(VARIANTS)]
-    variants = variant_order(table["variant"].unique())
-    rows = []
-    for metric, label in _INVARIANCE.items():
-        found = table[table["metric"] == metric].drop_duplicates("variant").set_index("variant")
-        if len(found):
-            better = found["better"].iloc[0]
-            cells = [f"{found['value'][name]:.3f}" if name in found.index else EMPTY for name in variants]
-            rows.append([f"{label} ({better} is better)", *cells])
-    return _markdown(["pooled features", *map(variant_label, variants)], rows) if rows else ""
-
-
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def lines() -> Iterator[str]:
-        for number, row in enumerate([head, *rows]):
-            yield f"| {' | '.join(row)} |"
-            if number == 0:
-                yield "|" + "---|" * len(head)
-
-    return "\n".join(lines())

@@ -15,18 +15,14 @@ from scripts.experiment.figures.palette import variant_label
 from scripts.experiment.reading import Tally, agreement_with_paper, limits, tallies
 from scripts.experiment.results import VARIANTS, Results, variant_order
 from scripts.experiment.table_comparisons import CLEAR
+from scripts.experiment.table_invariance import invariance_markdown
 from scripts.experiment.table_layout import LAYOUTS
-from scripts.experiment.table_text import EMPTY, Table, render_markdown
+from scripts.experiment.table_text import EMPTY, Table, plain_markdown, render_markdown
 from scripts.files import atomic_write
 
 __all__ = ["typical_minutes", "write_results_page"]
 
 _NAMES = {layout.name: layout.title for layout in LAYOUTS}
-_INVARIANCE = {
-    "retrieval_top1": "retrieval of the anatomy in another sequence, top 1 (higher is better)",
-    "sequence_probe": "sequence told by a linear probe (lower is better)",
-    "tissue_probe_across_sequences": "tissue told in a sequence that the probe has not seen (higher is better)",
-}
 _UNITS = {metric.name: metric.unit for layout in LAYOUTS for metric in layout.metrics} | {"DSC": "DSC points"}
 
 
@@ -149,26 +145,9 @@ def _best_of(frames: Mapping[str, pd.DataFrame]) -> str:
 
 def _invariance(results: Results) -> Iterator[str]:
     """What the encoders were pretrained for, before any task."""
-    if results.invariance.empty:
-        return
-    table = results.invariance[results.invariance["level"] == "pooled"]
-    table = table[table["variant"].isin(VARIANTS) & table["metric"].isin(_INVARIANCE)]
-    variants = variant_order(table["variant"].unique())
-    lines = [
-        "Of one pooled vector per anatomy, on held-out subjects: value and 95 % bootstrap interval; the mean of the "
-        "seeds where there are several, of value and limits alike. All measures are in the picture below.",
-        "",
-        f"| measure | {' | '.join(map(variant_label, variants))} |",
-        "|---|" + "---|" * len(variants),
-    ]
-    means = table.groupby(["metric", "variant"])[["value", "low", "high"]].mean()
-    for metric, label in _INVARIANCE.items():
-        cells = [
-            "{:.3f} [{:.3f}, {:.3f}]".format(*means.loc[(metric, name)]) if (metric, name) in means.index else EMPTY
-            for name in variants
-        ]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    yield "### Invariance to the sequence\n\n" + "\n".join(lines)
+    table = invariance_markdown(results)
+    if table:
+        yield f"### Invariance to the sequence\n\n{table}\n\nAll measures are in the picture below."
 
 
 def _sentence(tally: Tally) -> str:
@@ -192,21 +171,21 @@ def _with_paper(tables: Sequence[Table]) -> pd.DataFrame:
 
 def _agreement(cells: pd.DataFrame) -> str:
     rows = agreement_with_paper(cells, "seqinv", ["base", "seqaug"])
+    head = ["table", "metric", "SeqInv against", "cells", "same sign", "ahead in the paper", "ahead here", "Spearman"]
     lines = [
-        "In how many cells the difference has the sign that the paper's own table has, and the rank correlation of the "
-        "differences over the cells. Half of the cells would agree by chance.",
-        "",
-        "| table | metric | SeqInv against | cells | same sign | ahead in the paper | ahead here | Spearman |",
-        "|---|---|---|---|---|---|---|---|",
+        [
+            _NAMES[row.table],
+            row.metric,
+            variant_label(row.second),
+            *map(str, (row.cells, row.same_sign, row.paper_ahead, row.ours_ahead)),
+            EMPTY if np.isnan(row.spearman) else f"{row.spearman:+.2f}",
+        ]
+        for row in rows.itertuples()
     ]
-    for row in rows.itertuples():
-        rho = EMPTY if np.isnan(row.spearman) else f"{row.spearman:+.2f}"
-        lines.append(
-            f"| {_NAMES[row.table]} | {row.metric} | {variant_label(row.second)} | {row.cells} | "
-            f"{row.same_sign} | {row.paper_ahead} | "
-            f"{row.ours_ahead} | {rho} |"
-        )
-    return "\n".join(lines)
+    return (
+        "In how many cells the difference has the sign that the paper's own table has, and the rank correlation of the "
+        f"differences over the cells. Half of the cells would agree by chance.\n\n{plain_markdown(head, lines)}"
+    )
 
 
 def _tables(tables: Sequence[Table]) -> Iterator[str]:

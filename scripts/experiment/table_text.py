@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import chain
 
 import pandas as pd
 
-__all__ = ["EMPTY", "Cell", "Row", "Table", "render_csv", "render_html", "render_latex", "render_markdown"]
+__all__ = [
+    "EMPTY",
+    "Cell",
+    "Row",
+    "Table",
+    "plain_markdown",
+    "render_csv",
+    "render_html",
+    "render_latex",
+    "render_markdown",
+]
 
 EMPTY = "\N{EN DASH}"
 """Stands where there is no number."""
@@ -81,11 +91,21 @@ def render_markdown(table: Table) -> str:
     width = len(table.columns) - 1
     over = list(chain.from_iterable([name] * count for name, count in table.groups)) or [""] * width
     heads = [f"{group} {name}".strip() for group, name in zip(over, table.columns[1:], strict=True)]
-    lines = [_piped([table.columns[0], *heads]), "|---" * (width + 1) + "|"]
+    rows = []
     for row in table.rows:
         cells = [_marked(cell, "**{}**", "<u>{}</u>") for cell in row.cells]
-        lines.append(_piped([row.label, *cells] if cells else [f"**{row.label}**", *[""] * width]))
-    return "\n".join(lines)
+        rows.append([row.label, *cells] if cells else [f"**{row.label}**", *[""] * width])
+    return plain_markdown([table.columns[0], *heads], rows)
+
+
+def plain_markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table of texts.
+
+    Args:
+        head: texts above the columns.
+        rows: a text per column.
+    """
+    return "\n".join([_piped(head), "|---" * len(head) + "|", *map(_piped, rows)])
 
 
 def render_latex(table: Table) -> str:
@@ -158,7 +178,7 @@ def _marked(cell: Cell, best: str, second: str) -> str:
     return {1: best, 2: second}.get(cell.rank, "{}").format(cell.text)
 
 
-def _piped(cells: list[str]) -> str:
+def _piped(cells: Iterable[str]) -> str:
     return "| " + " | ".join(text.replace("|", r"\|") for text in cells) + " |"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.exception import ImageNotFoundException
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.train import TrainTask
@@ -53,6 +54,22 @@ class BundlesApp(MONAILabelApp):
             for name, folder in self.bundles.items()
             if BundleInfer(folder, _metadata(folder)).gives_labels
         }
+
+    def infer(self, request: dict[str, Any], datastore: Any = None) -> Any:
+        """Infer; besides an image's name, ``image`` may be that of a folder of a DICOM series in the studies.
+
+        Raises:
+            ImageNotFoundException: no image is called so.
+        """
+        image = request.get("image")
+        if isinstance(image, str) and request.get("model") in self.bundles and not Path(image).exists():
+            studies = Path(self.studies).resolve()
+            series = (studies / image).resolve()
+            if series.is_dir() and series.is_relative_to(studies):
+                request = {**request, "image": str(series)}
+            elif not (datastore or self.datastore()).get_image_uri(image):
+                raise ImageNotFoundException(f"there is no image {image!r} in {studies}")
+        return super().infer(request, datastore)
 
     def init_batch_infer(self) -> Callable[..., Any]:
         """Return inference of many images."""

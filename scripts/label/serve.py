@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from scripts.checkout import ROOT
 from scripts.errors import InputError
@@ -93,6 +92,7 @@ def _set_environment(app: Path, studies: Path, port: int, names: Sequence[str]) 
         "MONAI_LABEL_SESSION_PATH": str(app / "sessions"),
         "MONAI_LABEL_DATASTORE_FILE_EXT": '["*.nii.gz", "*.nii", "*.nrrd", "*.mha"]',
         "MONAI_LABEL_TRACKING_ENABLED": "false",
+        "MONAI_LABEL_CORS_ORIGINS": f'["http://127.0.0.1:{port}"]',  # the default lets any web page read the images
         "MONAI_ZOO_SOURCE": "local",  # the default asks a server of the network for the model zoo
     }
     os.environ.update(own)
@@ -116,23 +116,11 @@ def _told(served: Sequence[Served], studies: Path, app: Path, host: str, port: i
 
 def _run(app: Path, host: str, port: int) -> None:
     import uvicorn
-    from fastapi import Request
-    from fastapi.responses import JSONResponse
     from monailabel.app import app as server
-    from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
     from monailabel.utils.others.generic import init_log_config
 
-    def refuse(_: Request, error: Any) -> JSONResponse:
-        reason = str(getattr(error, "msg", error))
-        unknown = isinstance(error, (ImageNotFoundException, LabelNotFoundException)) or "There is no " in reason
-        return JSONResponse({"detail": reason}, status_code=404 if unknown else 422)
+    from scripts.label.answers import add_answers
 
-    def fail(_: Request, error: Exception) -> JSONResponse:
-        lines = str(error).strip().splitlines()
-        reason = f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
-        return JSONResponse({"detail": f"{reason} (the log of the server, logs/app.log, has more)"}, status_code=500)
-
-    server.add_exception_handler(MONAILabelException, refuse)
-    server.add_exception_handler(Exception, fail)
+    add_answers(server)
     config = init_log_config(None, str(app), "app.log", False)
     uvicorn.run(server, host=host, port=port, log_level="info", log_config=config, access_log=True)

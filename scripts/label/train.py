@@ -19,7 +19,9 @@ from scripts.label.infer import refused
 from scripts.label.modules import own_scripts, reason_of
 from scripts.label.served import RETRAINED
 
-__all__ = ["BundleTrain"]
+__all__ = ["NO_LABELS", "BundleTrain"]
+
+NO_LABELS = "no image has a final label: correct labels in the client and submit them first"
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class BundleTrain(TrainTask):
         """
         listed = [{"image": str(d["image"]), "label": str(d["label"])} for d in datastore.datalist() if d]
         if not listed:
-            raise refused("no image has a final label: correct labels in the client and submit them first")
+            raise refused(NO_LABELS)
         data = _split(listed, float(request.get("val_split", 0.2)))
         with tempfile.TemporaryDirectory(prefix=".training-", dir=self.folder) as scratch:
             self._run(self._settings(Path(scratch), request, data))

@@ -111,7 +111,7 @@ def studies(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three heads in a folder whose name has a space: oblique, 3 x 4 x 8 mm, axes to the back, top and right."""
     folder = tmp_path_factory.mktemp("of the lab") / "studies"
     folder.mkdir()
-    for number, path in enumerate(sorted(heads.rglob("*T1w.nii.gz"))[:3], 1):
+    for number, path in enumerate(sorted(heads.glob("IXI*-T1.nii.gz"))[:3], 1):
         nib.save(_turned(nib.load(path)), folder / f"head{number}.nii.gz")
     (folder / "broken.nii.gz").write_bytes(b"no image")
     return folder
@@ -186,14 +186,15 @@ class Server:
     def post(self, path: str, content: dict[str, Any] | None = None) -> Answer:
         return self.send("POST", path, json.dumps(content or {}).encode())
 
-    def form(self, method: str, path: str, **parts: str | Path) -> Answer:
+    def form(self, method: str, path: str, **parts: str | Path | list[Path]) -> Answer:
         """Send a form: texts and files."""
         edge = "----edge"
         lines = b""
-        for name, value in parts.items():
-            told = f'form-data; name="{name}"' + (f'; filename="{value.name}"' if isinstance(value, Path) else "")
-            content = value.read_bytes() if isinstance(value, Path) else value.encode()
-            lines += f"--{edge}\r\nContent-Disposition: {told}\r\n\r\n".encode() + content + b"\r\n"
+        for name, given in parts.items():
+            for value in given if isinstance(given, list) else [given]:
+                told = f'form-data; name="{name}"' + (f'; filename="{value.name}"' if isinstance(value, Path) else "")
+                content = value.read_bytes() if isinstance(value, Path) else value.encode()
+                lines += f"--{edge}\r\nContent-Disposition: {told}\r\n\r\n".encode() + content + b"\r\n"
         return self.send(method, path, lines + f"--{edge}--\r\n".encode(), f"multipart/form-data; boundary={edge}")
 
     def infer(self, model: str, image: str, **params: Any) -> Answer:

@@ -14,6 +14,7 @@ import SimpleITK as sitk  # noqa: N813 - the name that its own pages use
 
 from scripts.package import unpack_bundle
 from scripts.package.provenance import file_sha256
+from tests.data.test_volumes import write_series
 from tests.label.conftest import Server, run_bundle
 
 GRID = 1e-4  # mm, the rounding of a NIfTI header
@@ -63,14 +64,14 @@ def test_tells_what_it_serves(server: Server, archives: dict[str, Path], studies
     assert f"Serving at {server.address} (research only, not for clinical use)" in told
     assert str(studies) in told
     assert "ixi_seg: " in told
-    assert "random, T1w, simulated data" in told
+    assert "random, T1w, embedded data" in told
     assert "WARNING" not in told
 
 
 def test_models_are_listed_for_what_they_are(server: Server) -> None:
     models = server.get("/info/").json["models"]
     assert set(models) == {"ixi_seg", "ixi_denoise"}
-    assert models["ixi_seg"]["labels"] == {"gm": 1, "wm": 2, "csf": 3} or len(models["ixi_seg"]["labels"]) == 3
+    assert models["ixi_seg"]["labels"] == {"grey matter": 1, "white matter": 2, "csf": 3}
     assert models["ixi_seg"]["type"] == "segmentation"
     assert models["ixi_denoise"]["type"] == "others"
     assert not models["ixi_denoise"]["labels"]
@@ -124,6 +125,27 @@ def test_the_denoiser_returns_an_image(
     np.testing.assert_allclose(found.affine, own.affine, atol=GRID)
 
 
+def test_a_dicom_series_in_the_studies_or_sent_file_by_file(
+    server: Server, studies: Path, expected: Callable[[str, str], nib.Nifti1Image], tmp_path: Path
+) -> None:
+    voxels = np.asarray(nib.load(studies / "head1.nii.gz").dataobj)
+    image = nib.Nifti1Image((500 * voxels / voxels.max()).astype(np.int16), nib.load(studies / "head1.nii.gz").affine)
+    series = write_series(studies / "series1", np.asarray(image.dataobj), image.affine)
+    nib.save(image, studies / "whole1.nii.gz")
+    own = np.asarray(expected("ixi_seg", "whole1").dataobj)
+    answer = server.infer("ixi_seg", "series1")
+    assert answer.status == 200, answer.content
+    found = image_of(answer.content, tmp_path)
+    np.testing.assert_allclose(found.affine, image.affine, atol=1e-3)
+    assert (np.asarray(found.dataobj) == own).mean() > 0.999  # the affine is rounded, so windows may be cut elsewhere
+    sent = server.form("PUT", "/session/", files=sorted(series.iterdir()))
+    assert sent.status == 200, sent.content
+    session = sent.json["session_id"]
+    again = server.form("POST", f"/infer/ixi_seg?session_id={session}&output=image", params="{}")
+    assert again.status == 200, again.content
+    np.testing.assert_array_equal(np.asarray(image_of(again.content, tmp_path).dataobj), np.asarray(found.dataobj))
+
+
 @pytest.mark.parametrize(
     ("model", "image", "status", "reason"),
     [
@@ -151,6 +173,8 @@ def test_training_without_labels_says_what_to_do(server: Server) -> None:
     answer = server.post("/train/ixi_seg", {"max_epochs": 1})
     assert answer.status == 422, answer.content
     assert "no image has a final label" in answer.detail
+    assert server.post("/train/ixi_denoise").status == 422
+    assert server.post("/train/nothing").status == 404
 
 
 def test_several_images_at_once(server: Server, studies: Path) -> None:
