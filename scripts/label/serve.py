@@ -92,7 +92,6 @@ def _set_environment(app: Path, studies: Path, port: int, names: Sequence[str]) 
         "MONAI_LABEL_SESSION_PATH": str(app / "sessions"),
         "MONAI_LABEL_DATASTORE_FILE_EXT": '["*.nii.gz", "*.nii", "*.nrrd", "*.mha"]',
         "MONAI_LABEL_TRACKING_ENABLED": "false",
-        "MONAI_LABEL_CORS_ORIGINS": f'["http://127.0.0.1:{port}"]',  # the default lets any web page read the images
         "MONAI_ZOO_SOURCE": "local",  # the default asks a server of the network for the model zoo
     }
     os.environ.update(own)
@@ -116,11 +115,14 @@ def _told(served: Sequence[Served], studies: Path, app: Path, host: str, port: i
 
 def _run(app: Path, host: str, port: int) -> None:
     import uvicorn
+    from fastapi.middleware.cors import CORSMiddleware
     from monailabel.app import app as server
     from monailabel.utils.others.generic import init_log_config
 
     from scripts.label.answers import add_answers
 
+    # web pages of other origins, which MONAI Label lets read all images, are kept out
+    server.user_middleware = [one for one in server.user_middleware if one.cls is not CORSMiddleware]
     add_answers(server)
     config = init_log_config(None, str(app), "app.log", False)
     uvicorn.run(server, host=host, port=port, log_level="info", log_config=config, access_log=True)
