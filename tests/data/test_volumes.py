@@ -96,7 +96,7 @@ def write_series(
         path = folder / "part.dcm"
         writer.SetFileName(str(path))
         writer.Execute(image)
-        path.rename(folder / f"IM{(k * 7) % 23:03d}-{uid[-1]}")
+        path.rename(folder / f"IM{(k * 7) % 997:03d}-{uid[-1]}")
     return folder
 
 

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the name that its own pages use
+import torch
 
 from scripts.package import unpack_bundle
 from scripts.package.provenance import file_sha256
@@ -170,6 +171,16 @@ def test_what_cannot_be_done_is_answered_with_its_reason(
     assert "\n" not in answer.detail
 
 
+def test_weights_that_lack_a_tensor_are_refused_not_half_loaded(server: Server, app: Path) -> None:
+    models = app / "model" / "ixi_seg" / "models"
+    state = torch.load(models / "model.pt", weights_only=True)
+    torch.save(dict(list(state.items())[:-1]), models / "other.pt")
+    answer = server.infer("ixi_seg", "head1", model_filename="other.pt")
+    (models / "other.pt").unlink()
+    assert answer.status == 422
+    assert "other.pt" in answer.detail
+
+
 def test_an_unknown_format_is_refused(server: Server) -> None:
     answer = server.infer("ixi_seg", "head1", result_extension=".jpg")
     assert answer.status == 422
@@ -186,7 +197,7 @@ def test_training_without_labels_says_what_to_do(server: Server) -> None:
 
 def test_several_images_at_once(server: Server, studies: Path) -> None:
     (studies / "broken.nii.gz").unlink()
-    assert server.post("/batch/infer/ixi_seg?images=unlabeled", {"max_images": 2}).status == 200
+    assert server.post("/batch/infer/ixi_seg?images=unlabeled", {"max_batch_size": 2}).status == 200
     done = server.until_idle("/batch/infer")
     assert done["status"] == "DONE", done
     assert len(list((studies / "labels" / "original").glob("*.nii.gz"))) == 2
@@ -234,3 +245,12 @@ def test_corrected_labels_train_the_model_that_is_served(
     assert "with 1 labelled images" in again.log.read_text()
     third = again.infer("ixi_seg", "head3")
     np.testing.assert_array_equal(np.asarray(image_of(third.content, tmp_path).dataobj), labels[1])
+
+    # without validation, from an untrained decoder, all labels
+    asked = again.post("/train/ixi_seg", {"max_epochs": 1, "epoch_length": 2, "val_split": 0, "pretrained": False})
+    assert asked.status == 200, asked.content
+    done = again.until_idle("/train/")
+    assert done["status"] == "DONE", done
+    told = json.loads((app / "model" / "ixi_seg" / "retrained.json").read_text())
+    assert (told["images"], told["validation_images"]) == (2, 0)
+    assert file_sha256(weights) != after
