@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class VolumeDataset(PersistentDataset):
             return self._made(item_transformed)
         path = self._cache_file(item_transformed)
         if not path.is_file():
-            made = _untraced(convert_to_tensor(self._made(item_transformed), convert_numeric=False, track_meta=True))
+            made = _plain(convert_to_tensor(self._made(item_transformed), convert_numeric=False, track_meta=True))
             atomic_write(path, lambda part: torch.save(made, part))
         try:
             return torch.load(path, weights_only=True, mmap=True)
@@ -132,11 +133,15 @@ class PatchDataset(VolumeDataset):
         return self._transform(int(order[place]))
 
 
-def _untraced(entry: Any) -> Any:
-    """Return an entry whose volumes forget what was applied to them: torch reads no such records back."""
+def _plain(entry: Any) -> Any:
+    """Return an entry whose volumes forget what was applied to them, and whose meta data are plain values.
+
+    Neither records of what was applied nor, before Python 3.11.4 or so, MONAI's enumerations are read back by torch.
+    """
     for value in entry.values():
         if isinstance(value, MetaTensor):
             value.applied_operations = []
+            value.meta = {str(key): str(x) if isinstance(x, Enum) else x for key, x in value.meta.items()}
     return entry
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Hashable, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,9 @@ class TestCache:
         assert (image.meta["mean"], image.meta["deviation"]) == (made.meta["mean"], made.meta["deviation"])
         assert image.meta["mean"] == pytest.approx(130, abs=3)
         assert image.meta["filename_or_obj"] == entries[3]["image"]
+        # enumerations among them are not read back by torch under Python 3.11.2
+        assert {type(key) for key in image.meta} == {str}
+        assert not any(isinstance(value, Enum) for value in image.meta.values())
         assert item["label"].dtype == torch.uint8
         assert item["subject"] == "sub-3"
 
