@@ -207,7 +207,7 @@ class Server:
         until = time.monotonic() + timeout
         while time.monotonic() < until:
             told = self.get(path)
-            if told.status == 200 and told.json.get("status") not in ("RUNNING", "PENDING"):
+            if told.status == 200 and told.json.get("status") not in ("RUNNING", "PENDING", "SUBMITTED"):
                 return told.json
             time.sleep(1)
         pytest.fail(f"still at work after {timeout} s: {self.log.read_text()}")
