@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from enum import Enum
@@ -133,16 +133,18 @@ class PatchDataset(VolumeDataset):
         return self._transform(int(order[place]))
 
 
-def _plain(entry: Any) -> Any:
+def _plain(value: Any) -> Any:
     """Return an entry whose volumes forget what was applied to them, and whose meta data are plain values.
 
-    Neither records of what was applied nor, before Python 3.11.4 or so, MONAI's enumerations are read back by torch.
+    Neither records of what was applied nor, in early releases of Python 3.11, enumerations are read back by torch.
     """
-    for value in entry.values():
-        if isinstance(value, MetaTensor):
-            value.applied_operations = []
-            value.meta = {str(key): str(x) if isinstance(x, Enum) else x for key, x in value.meta.items()}
-    return entry
+    if isinstance(value, MetaTensor):
+        value.applied_operations = []
+        value.meta = {str(key): str(x) if isinstance(x, Enum) else x for key, x in value.meta.items()}
+        return value
+    if isinstance(value, Mapping):
+        return {key: _plain(x) for key, x in value.items()}
+    return [_plain(x) for x in value] if isinstance(value, (list, tuple)) else value
 
 
 def _entry_hash(item: Any) -> bytes:

@@ -66,8 +66,8 @@ def _told_grid(results: Results) -> str:
     short = "" if cohorts == "real" else ", simulated images: they say nothing about patients"
     return (
         f"Grid `{results.grid}` ({day}, commit {commits}) on **{cohorts}** data{short}. A network of your own may do "
-        "better or worse: these had the size and the length of that grid. Random is an untrained encoder, frozen as the "
-        "others are. More in `docs/RESULTS.md` of the project."
+        "better or worse: these had the size and the length of that grid. Random is an untrained encoder, frozen as "
+        "the others are. More in `docs/RESULTS.md` of the project."
     )
 
 
