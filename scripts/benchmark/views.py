@@ -79,7 +79,7 @@ def peak_memory(stores: Sequence[str], patch_size: int, steps: int) -> float:
     for step in range(steps):
         views(_batch(dataset, step, 4), step)
     # getrusage would carry over the peak of the process that started this one
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 

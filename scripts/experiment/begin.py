@@ -72,7 +72,7 @@ def record_plan(jobs: Sequence[Job], preset: Preset, client: Any, processes: int
     parent = find_parent(client, place.grid)
     known: dict[str, Any] = {}
     if parent is not None and any(entry.path == "grid.json" for entry in client.list_artifacts(parent.info.run_id)):
-        known = json.loads(Path(client.download_artifacts(parent.info.run_id, "grid.json")).read_text())
+        known = json.loads(Path(client.download_artifacts(parent.info.run_id, "grid.json")).read_text(encoding="utf-8"))
     parent = ensure_parent(client, place.uri, f"grid-{place.grid}", place.grid)
     cells = {_key(cell): cell for cell in known.get("cells", [])}
     for job in jobs:

@@ -187,7 +187,7 @@ def _query(words: Mapping[str, str]) -> str:
 def _planned(client: Any, parent: Any) -> set[str]:
     """Return the cells of the grid: those of an earlier preset of its name lie beneath the same parent."""
     plan = Path(client.download_artifacts(parent.info.run_id, "grid.json"))
-    return {cell["cell"] for cell in json.loads(plan.read_text())["cells"]}
+    return {cell["cell"] for cell in json.loads(plan.read_text(encoding="utf-8"))["cells"]}
 
 
 def _evaluated(client: Any, parent: Any) -> Iterator[Any]:

@@ -171,7 +171,7 @@ def _settings(job: Job) -> dict[str, Any]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock that ends with this process, however it ends."""
-    with path.open("w") as stream:
+    with path.open("w", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

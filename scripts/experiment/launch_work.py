@@ -91,7 +91,7 @@ def reason(job: Any, otherwise: str) -> str | None:
 
 def _end_with(launcher: Path) -> None:
     try:
-        with launcher.open() as stream:
+        with launcher.open(encoding="utf-8") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH)
     except FileNotFoundError:
         pass

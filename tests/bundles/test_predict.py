@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from scripts.errors import InputError, find_input_error
 from scripts.predict import predict
+from tests.data.test_volumes import write_series
 
 WIDTHS = [4, 4, 8, 8, 8, 4]
 
@@ -120,21 +121,7 @@ def test_any_kind_of_image_gives_the_labels_of_its_nifti(
     nib.save(nib.Nifti1Image(voxels, image.affine), path)
     itk_image = sitk.ReadImage(str(path))
     sitk.WriteImage(itk_image, str(tmp_path / "head.nrrd"))
-    series = tmp_path / "0002_t1"
-    series.mkdir()
-    for number in range(itk_image.GetDepth()):
-        single = itk_image[:, :, number : number + 1]
-        for key, value in {
-            "0008|0060": "MR",
-            "0020|000e": "1.2.3",
-            "0020|0032": "\\".join(map(str, single.GetOrigin())),
-            "0020|0037": "\\".join(str(single.GetDirection()[n]) for n in (0, 3, 6, 1, 4, 7)),
-        }.items():
-            single.SetMetaData(key, value)
-        writer = sitk.ImageFileWriter()
-        writer.KeepOriginalImageUIDOn()
-        writer.SetFileName(str(series / f"{99 - number}.dcm"))
-        writer.Execute(single)
+    series = write_series(tmp_path / "0002_t1", voxels, image.affine)
     told = predict(
         segmenter, path, tmp_path / "head.nrrd", series, out=tmp_path / "out", features=WIDTHS, spacing=2, device="cpu"
     )

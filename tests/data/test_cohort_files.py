@@ -76,7 +76,7 @@ def test_maps_are_float_ras_and_zero_outside_one_brain(cohort: Path) -> None:
         brain = read(cohort, "sub-002", "dseg") > 0
         assert not values[~brain].any()
         assert (values[brain] > 0).mean() > 0.99
-        assert json.loads(Path(f"{stem}.json").read_text())["Units"] == unit
+        assert json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))["Units"] == unit
 
 
 def test_stored_integers_are_fine_enough(cohort: Path) -> None:

@@ -104,9 +104,9 @@ def test_no_mapping_outlives_a_read(stored):
         pytest.skip("needs /proc")
     kept = [read_region(entry["store"], (0, 0, 0), (8, 8, 8)) for entry in stored]
     assert len(kept) == 4
-    assert ".npy" not in maps.read_text()
+    assert ".npy" not in maps.read_text(encoding="utf-8")
     held = np.load(stored[0]["store"], mmap_mode="r")  # the check sees a mapping that is there
-    assert Path(held.filename).name in maps.read_text()
+    assert Path(held.filename).name in maps.read_text(encoding="utf-8")
 
 
 def test_valid_entries_are_reused_and_stale_ones_rebuilt(cohort, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import shutil
 import struct
 from collections.abc import Callable
@@ -67,6 +68,7 @@ def write_series(
     matrix = LPS @ affine
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     across, down = (matrix[:3, n] / spacing[n] for n in (0, 1))
+    before = locale.setlocale(locale.LC_CTYPE)
     for k in range(voxels.shape[2]):
         if k in leave_out:
             continue
@@ -97,6 +99,7 @@ def write_series(
         writer.SetFileName(str(path))
         writer.Execute(image)
         path.rename(folder / f"IM{(k * 7) % 997:03d}-{uid[-1]}")
+    locale.setlocale(locale.LC_CTYPE, before)  # GDCM sets the whole process to C, in which Python reads files as ASCII
     return folder
 
 

@@ -100,14 +100,14 @@ class Reader(HTMLParser):
 
 
 def test_the_page_is_well_formed(page: Path) -> None:
-    reader = Reader(page.read_text())
+    reader = Reader(page.read_text(encoding="utf-8"))
     assert reader.wrong == []
     assert reader.open == []
     assert len(set(reader.ids)) == len(reader.ids)
 
 
 def test_the_page_needs_nothing_else(page: Path, results: Results, tmp_path: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     reader = Reader(text)
     outside = {(tag, where.split(":")[0]) for tag, where in reader.references if not where.startswith(("#", "data:"))}
     assert outside == {("a", "https")}  # where to read about the viewer
@@ -125,7 +125,7 @@ def test_the_page_is_small(page: Path) -> None:
 
 
 def test_everything_is_on_the_page(page: Path) -> None:
-    reader = Reader(page.read_text())
+    reader = Reader(page.read_text(encoding="utf-8"))
     text = " ".join(" ".join(reader.texts).split())
     for part in (*TABLES, *("Picture of curves", "Picture of tsne")):
         assert (part if isinstance(part, str) else part.title) in text
@@ -147,7 +147,7 @@ def test_everything_is_on_the_page(page: Path) -> None:
 
 
 def test_words_from_elsewhere_are_text(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert "<script>alert(1)" not in text
     assert text.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#34;so&#34;") >= 4  # caption, captions, note
     assert Reader(text).tags.count("script") == 3
@@ -202,7 +202,7 @@ def browsed(page: Path, tmp_path: Path, *options: str) -> str:
 def acted(page: Path, tmp_path: Path, *, narrow: bool = False) -> dict[str, Any]:
     """Work the viewer of a copy of the page, and return what was seen."""
     copy = tmp_path / "acted.html"
-    copy.write_text(page.read_text().replace("<style>", f"<script>{_ACTS}</script>\n<style>", 1))
+    copy.write_text(page.read_text(encoding="utf-8").replace("<style>", f"<script>{_ACTS}</script>\n<style>", 1))
     if narrow:
         (tmp_path / "narrow.html").write_text(_NARROW)
     found = browsed(tmp_path / "narrow.html" if narrow else copy, tmp_path, *_WEBGL)

@@ -80,7 +80,7 @@ def _told(folder: Path) -> dict[str, tuple[float, float, str, str, str]]:
 def _lives(pid: int) -> bool:
     """Return whether a process is there and not a mere entry that its parent has not read."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -131,7 +131,7 @@ def test_failures_are_told_in_a_line_and_stop_no_other(
     assert "2 finished, 3 failed" in said
     line = next(line for line in said.splitlines() if line.startswith("b: FAILED"))
     log = Path(line.rsplit("(log: ", 1)[1].removesuffix(")"))
-    assert "second line" in log.read_text()
+    assert "second line" in log.read_text(encoding="utf-8")
     assert "Traceback" not in said
 
 

@@ -119,7 +119,7 @@ class TestPage:
         return write_results_page(results, all_tables(results), [figure], tmp_path / "docs" / "RESULTS.md")
 
     def test_tells_date_commit_hardware_and_duration(self, page: Path, results: Results) -> None:
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         assert "2026-11-01; commit 0123456789; x86_64, 2 cores, no GPU, 2 runs side by side" in text
         assert f"{len(results.runs)} of {len(results.planned)} runs" in text
         told = re.search(r"2 at a time: (\d+\.\d) h(?:, and (\d+\.\d) h for the study)?\. Other", text)
@@ -138,7 +138,7 @@ class TestPage:
         assert "for the study" not in text
 
     def test_the_best_are_counted(self, page: Path, results: Results) -> None:
-        (line,) = re.findall(r"^- \*\*Best of all in so many cells\*\*: (.*)$", page.read_text(), re.M)
+        (line,) = re.findall(r"^- \*\*Best of all in so many cells\*\*: (.*)$", page.read_text(encoding="utf-8"), re.M)
         assert len(line.split("; ")) == 4
         frames = {table.name: table.frame for table in all_tables(results)}
         dsc = frames["table1"].set_index(["site", "modality", "fraction"])
@@ -147,25 +147,25 @@ class TestPage:
         assert f"Table 1: tissue segmentation, DSC: Base {counts['base']}, SeqAug {counts['seqaug']}, " in line
 
     def test_says_where_seqinv_wins_and_how_the_paper_compares(self, page: Path) -> None:
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         assert "**Table 3: denoising, PSNR**, SeqInv against Base: ahead in 18 of 18 cells, median gain +" in text
         assert "clearly better in 4 of 4 parts" in text
         agreement = text.split("### Beside the paper")[1].split("##")[0]
         assert len(re.findall(r"^\| Table \d: ", agreement, re.M)) == 8
 
     def test_invariance_is_told_with_intervals(self, page: Path, results: Results) -> None:
-        (row,) = re.findall(r"^\| retrieval of the anatomy .*$", page.read_text(), re.M)
+        (row,) = re.findall(r"^\| retrieval of the anatomy .*$", page.read_text(encoding="utf-8"), re.M)
         own = results.invariance.query("level == 'pooled' and metric == 'retrieval_top1' and variant == 'seqinv'")
         value, low, high = own[["value", "low", "high"]].iloc[0]
         assert f"{value:.3f} [{low:.3f}, {high:.3f}]" in row
         assert row.count("[") == 4  # the variants of the study have a picture of their own
 
     def test_pictures_lie_beside_it_and_every_link_leads_somewhere(self, page: Path) -> None:
-        links = re.findall(r"\]\(([^)]+)\)", page.read_text())
+        links = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
         assert links == ["images/mini_gallery.png"]
         assert all((page.parent / link).is_file() for link in links)
 
     def test_long_table_of_tests_is_left_to_the_report(self, page: Path) -> None:
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         assert "over all modalities" in text
         assert "cell by cell" not in text

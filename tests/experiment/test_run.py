@@ -280,7 +280,7 @@ def _alive(out: Path) -> Sequence[str]:
 def _wait_for(condition: Any, log: Path, seconds: float = 240) -> None:
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, log.read_text()
+        assert time.monotonic() < until, log.read_text(encoding="utf-8")
         time.sleep(0.1)
 
 

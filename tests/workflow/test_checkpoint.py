@@ -24,7 +24,7 @@ def test_a_failing_writer_leaves_the_old_file_and_no_other(tmp_path: Path) -> No
     atomic_write(path, lambda part: part.write_text("old"))
 
     def fail(part: Path) -> None:
-        part.write_text("half of the n")
+        part.write_text("half of the n", encoding="utf-8")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
@@ -40,7 +40,7 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> 
     seen = []
 
     def write(part: Path) -> None:
-        part.write_text("new")
+        part.write_text("new", encoding="utf-8")
         seen.append(path.read_text())
 
     atomic_write(path, write)

@@ -19,7 +19,7 @@ INDEX = Path("scripts/data/prepare/arc_index_v1.0.2.csv")
 def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All files of the index, empty, in the folders that version 1.0.2 has."""
     root = tmp_path_factory.mktemp("ds004884")
-    with INDEX.open(newline="") as lines:
+    with INDEX.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
             for column in ("mask", "t2w", "t1w", "flair"):
                 for name in filter(None, row[column].split(";")):

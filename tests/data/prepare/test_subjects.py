@@ -92,7 +92,7 @@ def test_nothing_to_do_needs_no_process() -> None:
 def _is_running(process: int) -> bool:
     status = Path(f"/proc/{process}/stat")
     try:
-        return status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        return status.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
