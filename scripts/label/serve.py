@@ -52,9 +52,10 @@ def serve(
     Raises:
         InputError: MONAI Label is not installed, no such folder, a taken port, or bundles that cannot be served.
     """
-    studies = Path(studies).absolute()
+    beside = Path(studies).absolute().parent  # of the link, where studies is one
+    studies = Path(studies).resolve()
     _check(studies, host, port)
-    app = studies.parent / "label_app" if app is None else Path(app).absolute()
+    app = (beside / "label_app" if app is None else Path(app)).resolve()
     if studies == app or app.is_relative_to(studies):
         raise InputError(f"--app {app} lies in the folder of the images: give one elsewhere")
     app.mkdir(parents=True, exist_ok=True)
