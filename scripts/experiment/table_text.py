@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -33,6 +34,7 @@ _LATEX = {
     ">": r"$>$",
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
+    "|": r"\textbar{}",
     **{letter: f"\\{letter}" for letter in "%_&#${}"},
 }
 
@@ -113,7 +115,10 @@ def render_latex(table: Table) -> str:
     if not table.columns:
         return f"% {_NOTHING}\n"
     width = len(table.columns)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(f'{table.title}. {table.caption}')}}}"]
+    title = re.sub(r"^Table \d+[^:]*: ", "", table.title)  # LaTeX numbers tables itself
+    caption = _latex(f"{title[:1].upper()}{title[1:]}. {table.caption}")
+    lines = [r"\begin{table}", r"\centering", r"\setlength{\belowcaptionskip}{\abovecaptionskip}"]
+    lines += [rf"\caption{{{caption}}}"]
     lines += [rf"\label{{tab:{table.name}}}", r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
     lines += [rf"\begin{{tabular}}{{l{'c' * (width - 1)}}}", r"\toprule"]
     if table.groups:

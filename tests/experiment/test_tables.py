@@ -4,6 +4,8 @@ import io
 import itertools
 import logging
 import re
+import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -16,6 +18,7 @@ import pytest
 from scipy import stats
 
 from scripts.experiment.results import KEYS, Results
+from scripts.experiment.table_text import Cell, Row
 from scripts.experiment.tables import (
     Table,
     all_tables,
@@ -431,17 +434,37 @@ def test_latex_rows_are_equally_wide_and_braces_match(results: Results) -> None:
         assert not re.search(r"(?<!\\)[%#_^](?!\n)", body)
         assert text.isascii()
         assert [text.count(rf"\{end}{{table}}") for end in ("begin", "end")] == [1, 1]
+        assert not re.search(r"\\caption\{Table \d", text)  # the class puts that
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex on this machine")
+def test_latex_is_set_without_a_warning(results: Results, tmp_path: Path) -> None:
+    head = r"\documentclass{article} \usepackage{booktabs,graphicx} \usepackage[margin=1cm]{geometry}"
+    paths = write_tables(all_tables(results), tmp_path / "tables")
+    texts = [path.read_text("ascii") for path in paths if path.suffix == ".tex"]
+    body = "\\clearpage\n".join([*texts, render_latex(odd_table())])
+    (tmp_path / "all.tex").write_text(f"{head}\n\\begin{{document}}\n{body}\\end{{document}}\n", "ascii")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    for _ in range(2):  # the second finds the labels of the first
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "all.pdf").is_file()
+    assert not re.findall(r"^(?:Overfull|.*Warning).*", done.stdout, re.MULTILINE)
+
+
+def odd_table() -> Table:
+    """A table of nothing but characters that mean something to Markdown, LaTeX or HTML."""
+    odd = "a_b & 5 % < 2^3 | #1 $x$ {y} ~ \\"
+    return Table("odd", odd, odd, pd.DataFrame({"x": [odd]}), ("", odd), (), (Row(odd, (Cell(odd, 1, '"n"'),)),))
 
 
 def test_special_characters_are_escaped() -> None:
-    from scripts.experiment.table_text import Cell, Row
-
-    odd = "a_b & 5 % < 2^3 | #1 $x$ {y} ~ \\"
-    table = Table("odd", odd, odd, pd.DataFrame({"x": [odd]}), ("", odd), (), (Row(odd, (Cell(odd, 1, '"n"'),)),))
+    table = odd_table()
+    odd = table.title
     html = render_html(table)
     assert "a_b &amp; 5 % &lt; 2^3" in html
     assert 'title="&quot;n&quot;"' in html
-    latex = r"a\_b \& 5 \% $<$ 2\textasciicircum{}3 | \#1 \$x\$ \{y\} \textasciitilde{} \textbackslash{}"
+    latex = r"a\_b \& 5 \% $<$ 2\textasciicircum{}3 \textbar{} \#1 \$x\$ \{y\} \textasciitilde{} \textbackslash{}"
     assert rf"{latex} & \textbf{{{latex}}} \\" in render_latex(table)
     assert {line.replace(r"\|", "").count("|") for line in render_markdown(table).splitlines()} == {3}
     assert pd.read_csv(io.StringIO(render_csv(table)))["x"].tolist() == [odd]

@@ -24,7 +24,10 @@ GRID = 1e-4  # mm, the rounding of a NIfTI header
 
 @pytest.fixture(scope="module")
 def words(studies: Path, archives: dict[str, Path]) -> list[str]:
-    return ["--studies", str(studies), "--bundles", ",".join(map(str, archives.values()))]
+    """The studies are given by a link."""
+    link = studies.parent / "link"
+    link.symlink_to(studies)
+    return ["--studies", str(link), "--bundles", ",".join(map(str, archives.values()))]
 
 
 @pytest.fixture(scope="module")
