@@ -15,6 +15,7 @@ Words = str | int | float | tuple[Any, ...] | list[Any]
 def run(
     preset: str = "mini",
     out: str | None = None,
+    grid: str | None = None,
     task: Words | None = None,
     variant: Words | None = None,
     modality: Words | None = None,
@@ -42,7 +43,8 @@ def run(
 
     Args:
         preset: mini (embedded cohorts, two cores, some two hours), gpu, paper (real data), or a JSON file.
-        out: folder for all of it; default: experiments/<preset>.
+        out: folder for all of it; default: experiments/<grid>.
+        grid: its name, by which reports and pages know it; default: the preset's.
         task: some of pretrain, ixi_seg, arc_lesion, ixi_denoise, joined by commas.
         variant: some of base, seqaug, seqinv, random (frozen, untrained), scratch (all trained).
         modality: some of T1w, T2w, PDw, FLAIR.
@@ -81,7 +83,7 @@ def run(
         seeds=_numbers(seeds, "seeds", int),
         study=is_on(study, "study"),
     )
-    folder = Path(out) if out else Path("experiments") / chosen.name
+    folder = Path(out) if out else Path("experiments") / (grid or chosen.name)
     given: dict[str, Any] = {
         "jobs": jobs,
         "minutes": minutes,
@@ -93,7 +95,7 @@ def run(
     given |= {"partition": partition, "account": account, "constraint": constraint, "setup": setup}
     options = LaunchOptions.chosen(given) if launcher else None
     data = {"qmri": qmri, "ixi": ixi, "arc": arc}
-    cells = plan(chosen, choice, folder, uri=tracking_uri, data=data, gpus=gpus or 1)
+    cells = plan(chosen, choice, folder, grid=grid, uri=tracking_uri, data=data, gpus=gpus or 1)
     if is_on(dry_run, "dry_run"):
         print("\n".join(line for job in cells for line in commands(job)))
         return

@@ -81,6 +81,7 @@ def record_plan(jobs: Sequence[Job], preset: Preset, client: Any, processes: int
     facts = {
         "preset": preset.name,
         "description": preset.description,
+        "commands": list(dict.fromkeys([*known.get("facts", {}).get("commands", []), place.command])),
         "commit": git_commit(),
         "started": known.get("facts", {}).get("started") or time.strftime("%Y-%m-%d %H:%M:%S"),
         "hardware": _hardware(),

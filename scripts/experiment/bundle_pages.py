@@ -10,6 +10,7 @@ import pandas as pd
 
 from scripts.errors import InputError
 from scripts.experiment.figures.palette import variant_label
+from scripts.experiment.marked import replace_marked
 from scripts.experiment.results import VARIANTS, Results, variant_order
 from scripts.experiment.table_invariance import invariance_markdown
 from scripts.experiment.table_layout import LAYOUTS, Layout, told_fraction, told_place
@@ -47,12 +48,10 @@ def fill_bundle_pages(results: Results, tables: Sequence[Table], bundles: Path) 
 
 
 def _filled(page: Path, text: str) -> str:
-    old = page.read_text(encoding="utf-8") if page.is_file() else ""
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
+    filled = replace_marked(page.read_text(encoding="utf-8") if page.is_file() else "", BEGIN, END, text)
+    if filled is None:
         raise InputError(f"{page} lacks the lines '{BEGIN}' and '{END}': put them where the results shall stand")
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+    return filled
 
 
 def _write(text: str, path: Path) -> None:

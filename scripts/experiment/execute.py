@@ -43,6 +43,7 @@ class Place:
         uri: MLflow store.
         data: layout (qmri, ixi, arc) -> folder of the dataset.
         gpus: processes of each training, one per GPU; 1 trains in one process.
+        command: what one types to run it, without what says where.
     """
 
     grid: str
@@ -50,6 +51,7 @@ class Place:
     uri: str
     data: Mapping[str, str] = field(hash=False)
     gpus: int = 1
+    command: str = ""
 
     def folder(self, cell: str) -> Path:
         """Return the folder of a cell: ``models``, ``eval`` and ``log.txt``."""

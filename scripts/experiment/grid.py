@@ -101,6 +101,18 @@ class Choice:
     seeds: Sequence[int] | None = None
     study: bool = False
 
+    def options(self) -> str:
+        """Return it as options of the command line, with a space before each."""
+        parts = {
+            "task": self.tasks,
+            "variant": self.variants,
+            "modality": self.modalities,
+            "label_fraction": self.fractions,
+            "seeds": self.seeds,
+        }
+        told = [f" --{name} {','.join(map(str, part))}" for name, part in parts.items() if part is not None]
+        return "".join([*told, " --study" if self.study else ""])
+
 
 def expand(preset: Preset, choice: Choice, data: Mapping[str, str]) -> list[Cell]:
     """Return the cells of a preset, pretrainings first, each before the cells that need it.

@@ -59,6 +59,7 @@ def plan(
     choice: Choice,
     out: Path,
     *,
+    grid: str | None = None,
     uri: str | None = None,
     data: dict[str, str | None] | None = None,
     gpus: int = 1,
@@ -69,6 +70,7 @@ def plan(
         preset: the grid.
         choice: the part of it that is wanted.
         out: folder of everything.
+        grid: its name; None takes that of the preset.
         uri: MLflow store; None is ``mlruns.db`` in ``out``, or that of ``MLFLOW_TRACKING_URI``.
         data: layout (qmri, ixi, arc) -> folder of the user's own dataset, None for the embedded cohort.
         gpus: of each training.
@@ -97,7 +99,9 @@ def plan(
         options = ", ".join(f"{_COHORTS[layout]} DIR" for layout in missing)
         raise InputError(f"the preset {preset.name} is for real data: give {options}, see docs/data")
     store = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(out / 'mlruns.db').resolve()}"
-    place = Place(preset.name, out.resolve(), store, folders, gpus)
+    named = f" --grid {grid}" if grid else ""
+    command = f"python -m scripts experiment run --preset {preset.name}{named}{choice.options()}"
+    place = Place(grid or preset.name, out.resolve(), store, folders, gpus, command)
     return [Job(cell, place) for cell in cells]
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from scripts.experiment.figures.palette import variant_label
-from scripts.experiment.figures.values import studied_scores, told_cohort
+from scripts.experiment.figures.values import StudiedScore, studied_scores, told_cohort
 from scripts.experiment.results import VARIANTS, Results, variant_order
-from scripts.experiment.statistics import cell_statistics, compare_variants
+from scripts.experiment.statistics import cell_statistics, compare_trainings, compare_variants, training_interval
 from scripts.experiment.table_text import Cell, Row, Table
 
 __all__ = ["study_differences", "study_table"]
@@ -50,12 +50,11 @@ def study_table(results: Results) -> Table:
         name="study",
         title="Study: what of SeqInv helps",
         caption=(
-            "Value and 95 % bootstrap interval over subjects, the same test subjects for all. Retrieval: share of "
+            f"{_told_intervals(results)} Retrieval: share of "
             "features whose nearest, among those of all places in another sequence, is of the same place"
             f"{_told_chance(results)}. Tissue R2: how well a linear map fitted in some sequences gives the tissue "
             "composition in another (0: no better than its mean). Scores: means over the test subjects of all sites. "
-            f"{told_cohort(results.runs).capitalize()}, {_seeds(results)}. The intervals leave out how much a second "
-            "training would differ."
+            f"{told_cohort(results.runs).capitalize()}, {_seeds(results)}."
         ),
         frame=frame,
         columns=("variant", *measures),
@@ -66,15 +65,17 @@ def study_table(results: Results) -> Table:
 def study_differences(results: Results) -> Table:
     """Return paired differences between variants in the scores that they share: the study's answers.
 
-    The frame has a row per question and score: ``question``, ``measure``, and the columns of `compare_variants`.
+    The frame has a row per question and score: ``question``, ``measure``, ``first``, ``second``, ``difference``,
+    ``low``, ``high`` and ``n``, of subjects, or of seeds where trainings were repeated.
     """
     studied = [name for name in _pretrained(results) if name not in VARIANTS]
     questions = [*_QUESTIONS, *((name, "seqinv", f"{variant_label(name)} less SeqInv") for name in studied)]
     rows: list[dict[str, Any]] = []
-    for measure, values in _shared(results):
+    for measure, score in _shared(results):
         for first, second, question in questions:
-            found = compare_variants(values, first, [second], better="higher")
-            rows += [{"question": question, "measure": measure, **row} for row in found.to_dict("records")]
+            told = _compare(score, first, second)
+            if told:
+                rows.append({"question": question, "measure": measure, "first": first, "second": second, **told})
     frame = pd.DataFrame(rows)
     if frame.empty:
         return Table("study_differences", "Study: differences", "", frame)
@@ -85,10 +86,9 @@ def study_differences(results: Results) -> Table:
         name="study_differences",
         title="Study: differences",
         caption=(
-            "Mean difference over the same test subjects of all sites with its 95 % bootstrap interval, bold where "
-            "that leaves out 0; not corrected for the number of questions. It is a difference between these trainings; "
-            f"whether it is one between the recipes takes more seeds. {told_cohort(results.runs).capitalize()}, "
-            f"{_seeds(results)}."
+            f"Mean difference over the same test subjects of all sites. {_told_interval_of_differences(results)} Bold "
+            "where the interval leaves out 0; not corrected for the number of questions. "
+            f"{told_cohort(results.runs).capitalize()}, {_seeds(results)}."
         ),
         frame=frame,
         columns=("what is added or changed", *measures),
@@ -105,23 +105,40 @@ def _invariance(results: Results) -> Iterator[dict[str, Any]]:
     for level, metric, name in _MEASURES:
         rows = results.invariance
         rows = rows[(rows["level"] == level) & (rows["metric"] == metric)]
+        repeated = rows["seed"].nunique() > 1
         for variant, part in rows.groupby("variant"):
-            means = part[["value", "low", "high"]].mean()
-            yield {"variant": variant, "measure": name, **means.to_dict(), "n": int(part["n"].max())}
+            told = _over_trainings(part["value"]) if repeated else part.iloc[0][["value", "low", "high", "n"]].to_dict()
+            yield {"variant": variant, "measure": name, **told}
 
 
-def _shared(results: Results) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield each score that the study's variants were tested on, its subjects of all sites together."""
+def _shared(results: Results) -> Iterator[tuple[str, StudiedScore]]:
+    """Yield each score that the study's variants were tested on."""
     for score in studied_scores(results):
-        name = f"{score.metric} {score.modality} {score.fraction:.0%} ({score.unit})"
-        yield name, score.values.assign(site="all")
+        yield f"{score.metric} {score.modality} {score.fraction:.0%} ({score.unit})", score
 
 
 def _downstream(results: Results) -> Iterator[dict[str, Any]]:
-    for measure, values in _shared(results):
-        for row in cell_statistics(values).to_dict("records"):
+    for measure, score in _shared(results):
+        if score.repeated:
+            for variant, part in score.by_seed.groupby("variant"):
+                yield {"variant": variant, "measure": measure, **_over_trainings(part.groupby("seed")["value"].mean())}
+            continue
+        for row in cell_statistics(score.values.assign(site="all")).to_dict("records"):
             told = {"value": row["mean"], "low": row["low"], "high": row["high"], "n": row["n"]}
             yield {"variant": row["variant"], "measure": measure, **told}
+
+
+def _over_trainings(means: pd.Series) -> dict[str, Any]:
+    low, high = training_interval(means)
+    return {"value": float(means.mean()), "low": low, "high": high, "n": len(means)}
+
+
+def _compare(score: StudiedScore, first: str, second: str) -> dict[str, Any]:
+    """Return a paired difference and its interval: over seeds where there are several, else over subjects."""
+    if score.repeated:
+        return compare_trainings(score.by_seed, first, second)
+    found = compare_variants(score.values.assign(site="all"), first, [second], better="higher").to_dict("records")
+    return {name: found[0][name] for name in ("difference", "low", "high", "n")} if found else {}
 
 
 def _cell(row: dict[str, Any] | None) -> Cell:
@@ -146,6 +163,30 @@ def _told_chance(results: Results) -> str:
     found = results.invariance[results.invariance["metric"] == "retrieval_top1"]
     told = [f"{level} {part['chance'].iloc[0]:.3f}" for level, part in found.groupby("level", sort=False)]
     return f" (by chance: {', '.join(told)})" if told else ""
+
+
+def _told_intervals(results: Results) -> str:
+    if results.runs["seed"].nunique() > 1:
+        return (
+            "Mean of the seeds' values and its 95 % t interval over the seeds: what pretraining and training once more "
+            "may give, on the same test subjects."
+        )
+    return (
+        "Value and 95 % bootstrap interval over subjects, the same test subjects for all; how much a second training "
+        "would differ is not in it."
+    )
+
+
+def _told_interval_of_differences(results: Results) -> str:
+    if results.runs["seed"].nunique() > 1:
+        return (
+            "Interval: 95 % t interval over the seeds' mean differences, so between the recipes and not only between "
+            "single trainings, on these test subjects."
+        )
+    return (
+        "Interval: 95 % bootstrap over subjects, so between these trainings; whether the recipes differ takes more "
+        "seeds."
+    )
 
 
 def _seeds(results: Results) -> str:

@@ -132,6 +132,7 @@ def results_in(folder: Path, seed: int = 0) -> Results:
     )
     planned = runs.drop(columns=["run_id", "started", "ended", "minutes", "patch_size", "commit", "cohort"])
     facts = {"preset": "mini", "commit": "0123456789ab", "hardware": "x86_64, 2 cores, no GPU", "processes": 2}
+    facts["commands"] = ["python -m scripts experiment run --preset mini --study"]
     return Results(
         grid="mini",
         uri="sqlite:///nowhere.db",

@@ -67,6 +67,14 @@ class TestPresets:
             load_preset("maxi")
 
 
+class TestChoice:
+    def test_options_are_typed_as_they_were_chosen(self) -> None:
+        assert Choice().options() == ""
+        chosen = Choice(tasks=["ixi_seg"], variants=["base", "seqinv"], fractions=[0.01, 1.0], seeds=[0, 1], study=True)
+        told = " --task ixi_seg --variant base,seqinv --label_fraction 0.01,1.0 --seeds 0,1 --study"
+        assert chosen.options() == told
+
+
 class TestExpand:
     def test_pretrainings_come_first_and_each_cell_names_its_own(self, mini: Preset) -> None:
         cells = expand(mini, Choice(seeds=(0, 1)), DATA)

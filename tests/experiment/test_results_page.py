@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from scripts.errors import InputError
 from scripts.experiment.figures import Figure
 from scripts.experiment.reading import agreement_with_paper, limits, tallies
 from scripts.experiment.results import VARIANTS, Results
@@ -129,13 +130,39 @@ class TestPage:
         assert told is not None
         assert float(told[1]) == pytest.approx(spans[~studied].sum() / 2, abs=0.051)
         assert float(told[2] or 0) == pytest.approx(spans[studied].sum() / 2, abs=0.051)
-        assert f"experiment run --preset mini{' --study' if studied.any() else ''}`" in text
 
-    def test_without_a_study_its_option_is_not_named(self, results: Results, tmp_path: Path) -> None:
-        own = replace(results, runs=results.runs[results.runs["variant"].isin(VARIANTS)])
+    def test_commands_of_the_grid_are_named_and_a_study_only_where_there_is_one(
+        self, results: Results, tmp_path: Path
+    ) -> None:
+        typed = ["python -m scripts experiment run --preset mini", "python -m scripts experiment run --seeds 1"]
+        own = replace(results, runs=results.runs[results.runs["variant"].isin(VARIANTS)], facts={"commands": typed})
         text = write_results_page(own, all_tables(own), [], tmp_path / "RESULTS.md").read_text()
-        assert "experiment run --preset mini`" in text
+        assert f"To run it again: `{typed[0]}` and `{typed[1]}`." in text
         assert "for the study" not in text
+
+    def test_a_part_per_grid_of_which_only_its_own_is_written_anew(self, page: Path, results: Results) -> None:
+        first = page.read_text(encoding="utf-8")
+        other = replace(results, grid="gpu")
+        write_results_page(other, all_tables(other), [], page)
+        both = page.read_text(encoding="utf-8")
+        assert both.startswith(first)
+        assert re.findall(r"^## (.*)$", both, re.M) == [
+            f"Grid `{name}`, on **embedded** cohorts" for name in ("mini", "gpu")
+        ]
+        assert re.findall(r"^# (.*)$", both, re.M) == ["Results"]
+        changed = replace(results, facts={**results.facts, "hardware": "another machine"})
+        write_results_page(changed, all_tables(changed), [], page)
+        after = page.read_text(encoding="utf-8")
+        assert "another machine" in after
+        assert after.endswith(both.removeprefix(first))
+        assert after.index("another machine") < after.index("Grid `gpu`")
+
+    def test_another_page_is_not_written_over(self, results: Results, tmp_path: Path) -> None:
+        path = tmp_path / "NOTES.md"
+        path.write_text("# Notes\n", encoding="utf-8")
+        with pytest.raises(InputError, match=r"NOTES\.md is a page of something else: give --page"):
+            write_results_page(results, all_tables(results), [], path)
+        assert path.read_text(encoding="utf-8") == "# Notes\n"
 
     def test_the_best_are_counted(self, page: Path, results: Results) -> None:
         (line,) = re.findall(r"^- \*\*Best of all in so many cells\*\*: (.*)$", page.read_text(encoding="utf-8"), re.M)
@@ -150,7 +177,7 @@ class TestPage:
         text = page.read_text(encoding="utf-8")
         assert "**Table 3: denoising, PSNR**, SeqInv against Base: ahead in 18 of 18 cells, median gain +" in text
         assert "clearly better in 4 of 4 parts" in text
-        agreement = text.split("### Beside the paper")[1].split("##")[0]
+        agreement = text.split("#### Beside the paper")[1].split("##")[0]
         assert len(re.findall(r"^\| Table \d: ", agreement, re.M)) == 8
 
     def test_invariance_is_told_with_intervals(self, page: Path, results: Results) -> None:

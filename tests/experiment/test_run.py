@@ -22,7 +22,7 @@ import pytest
 import torch
 
 from scripts.errors import InputError
-from scripts.experiment.execute import Job, execute, is_finished
+from scripts.experiment.execute import Job, commands, execute, is_finished
 from scripts.experiment.grid import Choice
 from scripts.experiment.pool import run_jobs
 from scripts.experiment.presets import load_preset
@@ -125,7 +125,10 @@ class TestRun:
         made = torch.load(model, weights_only=True)
         assert all(torch.equal(value, made[key]) for key, value in kept.items())
         # the plan has what was there before, too
-        assert len(collect("tiny", job.place.uri).planned) == 8
+        known = collect("tiny", job.place.uri)
+        assert len(known.planned) == 8
+        typed = "python -m scripts experiment run --preset tiny"
+        assert known.facts["commands"] == [typed, f"{typed} --task pretrain,ixi_denoise --study"]
 
     def test_dry_run_prints_commands_that_work_as_printed(self, grid: Path, tmp_path: Path) -> None:
         done = run(tmp_path / "dry", "--dry_run", "--task", "ixi_denoise", "--variant", "random")
@@ -174,6 +177,17 @@ class TestKilled:
         outcome = run_grid(jobs, load_preset(TINY), minutes=0.02)
         assert (outcome.finished, outcome.failed, outcome.left) == ([], {}, [jobs[0].name])
         assert not _alive(tmp_path / "short")
+
+
+class TestPlan:
+    def test_a_grid_may_have_a_name_of_its_own(self, tmp_path: Path) -> None:
+        choice = Choice(seeds=[0, 1])
+        named = plan(load_preset(TINY), choice, tmp_path, grid="repeated")
+        assert {job.place.grid for job in named} == {"repeated"}
+        assert named[0].place.command.endswith("--preset tiny --grid repeated --seeds 0,1")
+        assert all("--experiment grid-repeated" in line for job in named for line in commands(job))
+        # its runs are those of the preset
+        assert [job.name for job in named] == [job.name for job in plan(load_preset(TINY), choice, tmp_path)]
 
 
 class TestFailures:

@@ -325,6 +325,25 @@ def test_the_study_shows_shared_scores_and_answers_by_paired_differences() -> No
     assert not [label for label in found if "SeqAug" in label]
 
 
+def test_a_repeated_study_has_intervals_over_its_trainings() -> None:
+    variants = ("seqinv", "seqinv-no_l1")
+    seeds = {"seqinv": ([0.60, 0.70], [0.64, 0.74], [0.59, 0.69]), "seqinv-no_l1": ([0.5, 0.6], [0.5, 0.7], [0.5, 0.6])}
+    parts = [
+        scores("ixi_seg", name, own, fraction=0.01, seed=n) for name in variants for n, own in enumerate(seeds[name])
+    ]
+    measured = [invariance(variants).assign(seed=n, value=lambda t, n=n: t["value"] + 0.01 * n) for n in range(3)]
+    results = grid(*parts, invariance=pd.concat(measured, ignore_index=True))
+    table, answers = study_table(results), study_differences(results)
+    assert "t interval over the seeds" in table.caption
+    assert "3 seeds" in table.caption
+    # retrieval 0.20, 0.21, 0.22: 0.21 -+ 4.303 * 0.01 / sqrt(3); DSC 65, 69, 64: 66 -+ 4.303 * 2.646 / sqrt(3)
+    assert [cell.text for cell in table.rows[0].cells] == ["0.210 [0.185, 0.235]", "66.0 [59.4, 72.6]"]
+    # by seed 10, 9, 9 less: 9.33 -+ 4.303 * 0.577 / sqrt(3)
+    found = {row.label: row.cells[0] for row in answers.rows}["the L1 branch (SeqInv less SeqInv without it)"]
+    assert (found.text, found.rank) == ("+9.33 [+7.90, +10.77]", 1)
+    assert answers.frame["n"].tolist() == [3, 3]
+
+
 def test_the_study_with_one_subject_has_no_interval() -> None:
     parts = [scores("ixi_seg", name, [0.6]) for name in ("seqinv", "seqinv-vicreg")]
     results = grid(*parts, invariance=invariance(("seqinv", "seqinv-vicreg")))

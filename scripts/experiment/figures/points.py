@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from scripts.experiment.figures.palette import (
 from scripts.experiment.figures.values import (
     Drawing,
     NothingToDrawError,
+    StudiedScore,
     error_bars,
     means,
     studied_scores,
@@ -28,6 +29,8 @@ from scripts.experiment.figures.values import (
     told_seeds,
 )
 from scripts.experiment.results import VARIANTS, Results, variant_order
+from scripts.experiment.statistics import training_interval
+from scripts.metrics.bootstrap import bootstrap_interval
 
 __all__ = ["Panel", "draw_points", "lesion_points", "study_points"]
 
@@ -37,11 +40,19 @@ _TASKS = {"ixi_seg": "tissue", "arc_lesion": "lesions", "ixi_denoise": "denoisin
 
 @dataclass(frozen=True)
 class Panel:
-    """Label of the vertical axis, title, and values as `scripts.experiment.figures.values.subject_values` returns."""
+    """What is drawn side by side.
+
+    Attributes:
+        label: of the vertical axis.
+        title: of the panel.
+        values: ``variant``, ``subject`` and ``value``, a row for each pale dot.
+        interval: of the mean of a variant's values, (low, high).
+    """
 
     label: str
     title: str
     values: pd.DataFrame
+    interval: Callable[[np.ndarray], tuple[float, float]] = bootstrap_interval
 
 
 def lesion_points(results: Results) -> Drawing:
@@ -81,19 +92,35 @@ def study_points(results: Results) -> Drawing:
         NothingToDrawError: no run of a study variant is finished.
     """
     scores = list(studied_scores(results))
-    panels = [
-        Panel(f"{s.metric} [{s.unit}]", f"{_TASKS[s.task]}, {s.modality}, {100 * s.fraction:g} % of labels", s.values)
-        for s in scores
-    ]
+    panels = [_studied_panel(score) for score in scores]
     if not panels:
         raise NothingToDrawError("no variant of the study has downstream scores")
     rows = results.scores[results.scores["task"].isin([s.task for s in scores])]
+    if any(score.repeated for score in scores):
+        told = (
+            "Pale: seeds, each with a pretraining and a training of its own (means over the test subjects of all "
+            "sites); dark: their mean with its 95 % t interval, which tells the spread of trainings"
+        )
+    else:
+        told = (
+            "Pale: test subjects of all sites (averaged over classes); dark: their mean with its 95 % bootstrap "
+            "interval, which tells the spread of subjects, not that of pretraining again"
+        )
+    seeds = rows["seed"].nunique()
     caption = (
-        "Variants of the pretraining, each with a decoder of its own on the frozen encoder. Pale: test subjects of all "
-        "sites (averaged over classes and seeds); dark: their mean with its 95 % bootstrap interval. The intervals "
-        f"tell the spread of subjects, not that of pretraining again; {told_cohort(rows)}, {told_seeds(rows['seed'])}."
+        f"Variants of the pretraining, each with a decoder of its own on the frozen encoder. {told}; "
+        f"{told_cohort(rows)}, {'one seed' if seeds == 1 else f'{seeds} seeds'}."
     )
     return Drawing("Study: downstream scores", caption, draw_points(panels, min(len(panels), 3)))
+
+
+def _studied_panel(score: StudiedScore) -> Panel:
+    label, title = f"{score.metric} [{score.unit}]", f"{_TASKS[score.task]}, {score.modality}"
+    title += f", {100 * score.fraction:g} % of labels"
+    if not score.repeated:
+        return Panel(label, title, score.values)
+    by_training = score.by_seed.groupby(["variant", "seed"], as_index=False)["value"].mean()
+    return Panel(label, title, by_training.rename(columns={"seed": "subject"}), training_interval)
 
 
 def draw_points(panels: Sequence[Panel], columns: int) -> Any:
@@ -117,7 +144,7 @@ def draw_points(panels: Sequence[Panel], columns: int) -> Any:
         beside = place % columns > 0 and panel.label == panels[place - 1].label
         if beside:
             axis.sharey(axes.flat[place - 1])
-        _draw_panel(axis, panel.values, variants)
+        _draw_panel(axis, panel, variants)
         axis.set_title(panel.title, fontsize=9)
         axis.set_xticks(range(len(variants)), [variant_label(name) for name in variants], **tilted)
         axis.tick_params(labelsize=7.5)
@@ -126,9 +153,10 @@ def draw_points(panels: Sequence[Panel], columns: int) -> Any:
     return figure
 
 
-def _draw_panel(axis: Any, values: pd.DataFrame, variants: list[str]) -> None:
+def _draw_panel(axis: Any, panel: Panel, variants: list[str]) -> None:
     colours, markers = variant_colours(variants), variant_markers(variants)
-    table = means(values, ["variant"]).set_index("variant")
+    values = panel.values
+    table = means(values, ["variant"], panel.interval).set_index("variant")
     for place, variant in enumerate(variants):
         if variant not in table.index:
             axis.annotate("–", (place, 0.5), xycoords=("data", "axes fraction"), ha="center", color="0.5")  # noqa: RUF001

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ __all__ = [
     "StudiedScore",
     "error_bars",
     "means",
+    "seed_values",
     "studied_scores",
     "subject_values",
     "told_cohort",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 _STUDIED = (("ixi_seg", "DSC", 100.0, "%"), ("arc_lesion", "DSC", 100.0, "%"), ("ixi_denoise", "PSNR", 1.0, "dB"))
+_CELL = ["variant", "modality", "fraction", "site", "subject"]
 _COHORTS = {"embedded": "simulated cohort", "real": "real data"}
 
 
@@ -63,13 +65,30 @@ def subject_values(scores: pd.DataFrame, task: str, metric: str, *, scale: float
     Raises:
         NothingToDrawError: there are none.
     """
+    by_seed = seed_values(scores, task, metric, scale=scale)
+    return by_seed.groupby(_CELL, as_index=False).agg(value=("value", "mean"), seeds=("seed", "nunique"))
+
+
+def seed_values(scores: pd.DataFrame, task: str, metric: str, *, scale: float = 1.0) -> pd.DataFrame:
+    """Return one value per subject and seed: its classes are averaged.
+
+    Args:
+        scores: `Results.scores`.
+        task: whose scores.
+        metric: which.
+        scale: factor on the values, as 100 for percent.
+
+    Returns:
+        ``variant``, ``modality``, ``fraction``, ``site``, ``subject``, ``seed``, ``value``.
+
+    Raises:
+        NothingToDrawError: there are none.
+    """
     rows = scores[(scores["task"] == task) & (scores["metric"] == metric)] if len(scores) else scores
     if rows.empty:
         raise NothingToDrawError(f"no finished run has {metric} of {task}")
-    cell = ["variant", "modality", "fraction", "site", "subject"]
-    by_seed = rows.groupby([*cell, "seed"], as_index=False)["value"].mean()
-    values = by_seed.groupby(cell, as_index=False).agg(value=("value", "mean"), seeds=("seed", "nunique"))
-    return values.assign(value=values["value"] * scale)
+    by_seed = rows.groupby([*_CELL, "seed"], as_index=False)["value"].mean()
+    return by_seed.assign(value=by_seed["value"] * scale)
 
 
 @dataclass(frozen=True)
@@ -79,6 +98,7 @@ class StudiedScore:
     Attributes:
         task, metric, unit, modality, fraction: which score.
         values: of all variants, as `subject_values` returns them.
+        by_seed: the same, as `seed_values` returns them.
     """
 
     task: str
@@ -87,6 +107,12 @@ class StudiedScore:
     modality: str
     fraction: float
     values: pd.DataFrame
+    by_seed: pd.DataFrame
+
+    @property
+    def repeated(self) -> bool:
+        """Whether trainings were repeated, so that their scatter is known."""
+        return bool(self.by_seed["seed"].nunique() > 1)
 
 
 def studied_scores(results: Results) -> Iterator[StudiedScore]:
@@ -94,20 +120,26 @@ def studied_scores(results: Results) -> Iterator[StudiedScore]:
     for task, metric, scale, unit in _STUDIED:
         try:
             values = subject_values(results.scores, task, metric, scale=scale)
+            by_seed = seed_values(results.scores, task, metric, scale=scale)
         except NothingToDrawError:
             continue
         tested = values[~values["variant"].isin(VARIANTS)]
         for (modality, fraction), _ in tested.groupby(["modality", "fraction"]):
-            own = values[(values["modality"] == modality) & (values["fraction"] == fraction)]
-            yield StudiedScore(task, metric, unit, modality, fraction, own)
+            own = [f[(f["modality"] == modality) & (f["fraction"] == fraction)] for f in (values, by_seed)]
+            yield StudiedScore(task, metric, unit, modality, fraction, *own)
 
 
-def means(values: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Return mean and 95 % bootstrap interval over subjects of each group.
+def means(
+    values: pd.DataFrame,
+    by: Sequence[str],
+    interval: Callable[[np.ndarray], tuple[float, float]] = bootstrap_interval,
+) -> pd.DataFrame:
+    """Return mean and 95 % interval of each group, by default of the bootstrap over subjects.
 
     Args:
         values: as `subject_values` returns them.
         by: columns that name the group.
+        interval: of the mean of a group's values, (low, high).
 
     Returns:
         ``by``, ``mean``, ``low``, ``high`` (NaN for a single subject) and ``n`` subjects, a row per group; variants
@@ -115,7 +147,7 @@ def means(values: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """
     rows = []
     for key, group in values.groupby(list(by)):
-        low, high = bootstrap_interval(group["value"].to_numpy())
+        low, high = interval(group["value"].to_numpy())
         numbers = {"mean": group["value"].mean(), "low": low, "high": high, "n": len(group)}
         rows.append({**dict(zip(by, key, strict=True)), **numbers})
     table = pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])
