@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from scripts.experiment.statistics import cell_statistics, compare_trainings, co
 from scripts.experiment.table_text import Cell, Row, Table
 
 __all__ = ["study_differences", "study_table"]
+
+Compare = Callable[[str, str], dict[str, Any]]
+"""Two variants -> the first's mean difference from the second, its interval and n; empty where they share nothing."""
 
 _MEASURES = (
     ("pooled", "retrieval_top1", "retrieval across sequences (pooled)"),
@@ -63,17 +67,18 @@ def study_table(results: Results) -> Table:
 
 
 def study_differences(results: Results) -> Table:
-    """Return paired differences between variants in the scores that they share: the study's answers.
+    """Return paired differences between variants in what they share: the study's answers.
 
-    The frame has a row per question and score: ``question``, ``measure``, ``first``, ``second``, ``difference``,
+    Measures of invariance are compared where trainings were repeated: their intervals over subjects are not paired.
+    The frame has a row per question and measure: ``question``, ``measure``, ``first``, ``second``, ``difference``,
     ``low``, ``high`` and ``n``, of subjects, or of seeds where trainings were repeated.
     """
     studied = [name for name in _pretrained(results) if name not in VARIANTS]
     questions = [*_QUESTIONS, *((name, "seqinv", f"{variant_label(name)} less SeqInv") for name in studied)]
     rows: list[dict[str, Any]] = []
-    for measure, score in _shared(results):
+    for measure, compare in [*_repeated_invariance(results), *_shared(results)]:
         for first, second, question in questions:
-            told = _compare(score, first, second)
+            told = compare(first, second)
             if told:
                 rows.append({"question": question, "measure": measure, "first": first, "second": second, **told})
     frame = pd.DataFrame(rows)
@@ -86,7 +91,7 @@ def study_differences(results: Results) -> Table:
         name="study_differences",
         title="Study: differences",
         caption=(
-            f"Mean difference over the same test subjects of all sites. {_told_interval_of_differences(results)} Bold "
+            f"Mean difference on the same test subjects, of all sites. {_told_interval_of_differences(results)} Bold "
             "where the interval leaves out 0; not corrected for the number of questions. "
             f"{told_cohort(results.runs).capitalize()}, {_seeds(results)}."
         ),
@@ -111,14 +116,27 @@ def _invariance(results: Results) -> Iterator[dict[str, Any]]:
             yield {"variant": variant, "measure": name, **told}
 
 
-def _shared(results: Results) -> Iterator[tuple[str, StudiedScore]]:
-    """Yield each score that the study's variants were tested on."""
+def _repeated_invariance(results: Results) -> Iterator[tuple[str, Compare]]:
+    for level, metric, name in _MEASURES:
+        rows = results.invariance
+        rows = rows[(rows["level"] == level) & (rows["metric"] == metric)]
+        if rows["seed"].nunique() > 1:
+            # all held-out subjects together are one value of a training
+            yield name, partial(compare_trainings, rows.assign(site="all", subject="all"))
+
+
+def _shared(results: Results) -> Iterator[tuple[str, Compare]]:
     for score in studied_scores(results):
-        yield f"{score.metric} {score.modality} {score.fraction:.0%} ({score.unit})", score
+        yield _told_score(score), partial(_compare, score)
+
+
+def _told_score(score: StudiedScore) -> str:
+    return f"{score.metric} {score.modality} {score.fraction:.0%} ({score.unit})"
 
 
 def _downstream(results: Results) -> Iterator[dict[str, Any]]:
-    for measure, score in _shared(results):
+    for score in studied_scores(results):
+        measure = _told_score(score)
         if score.repeated:
             for variant, part in score.by_seed.groupby("variant"):
                 yield {"variant": variant, "measure": measure, **_over_trainings(part.groupby("seed")["value"].mean())}
@@ -144,15 +162,20 @@ def _compare(score: StudiedScore, first: str, second: str) -> dict[str, Any]:
 def _cell(row: dict[str, Any] | None) -> Cell:
     if row is None:
         return Cell()
-    digits = 3 if row["measure"] in {name for _, _, name in _MEASURES} else 1
-    return Cell(f"{row['value']:.{digits}f}{_told_interval(row, f'.{digits}f')}")
+    form = _form(row, 1)
+    return Cell(f"{row['value']:{form}}{_told_interval(row, form)}")
 
 
 def _difference(row: dict[str, Any] | None) -> Cell:
     if row is None:
         return Cell()
     clear = row["low"] > 0 or row["high"] < 0
-    return Cell(f"{row['difference']:+.2f}{_told_interval(row, '+.2f')}", int(clear))
+    form = f"+{_form(row, 2)}"
+    return Cell(f"{row['difference']:{form}}{_told_interval(row, form)}", int(clear))
+
+
+def _form(row: dict[str, Any], digits: int) -> str:
+    return f".{3 if row['measure'] in {name for _, _, name in _MEASURES} else digits}f"
 
 
 def _told_interval(row: dict[str, Any], form: str) -> str:

@@ -339,9 +339,11 @@ def test_a_repeated_study_has_intervals_over_its_trainings() -> None:
     # retrieval 0.20, 0.21, 0.22: 0.21 -+ 4.303 * 0.01 / sqrt(3); DSC 65, 69, 64: 66 -+ 4.303 * 2.646 / sqrt(3)
     assert [cell.text for cell in table.rows[0].cells] == ["0.210 [0.185, 0.235]", "66.0 [59.4, 72.6]"]
     # by seed 10, 9, 9 less: 9.33 -+ 4.303 * 0.577 / sqrt(3)
-    found = {row.label: row.cells[0] for row in answers.rows}["the L1 branch (SeqInv less SeqInv without it)"]
-    assert (found.text, found.rank) == ("+9.33 [+7.90, +10.77]", 1)
-    assert answers.frame["n"].tolist() == [3, 3]
+    assert answers.columns[1:] == table.columns[1:]
+    found = {row.label: row.cells for row in answers.rows}["the L1 branch (SeqInv less SeqInv without it)"]
+    # the retrieval of both rises alike from seed to seed, so that their difference does not vary
+    assert [(cell.text, cell.rank) for cell in found] == [("-0.100 [-0.100, -0.100]", 1), ("+9.33 [+7.90, +10.77]", 1)]
+    assert set(answers.frame["n"]) == {3}
 
 
 def test_the_study_with_one_subject_has_no_interval() -> None:
@@ -456,7 +458,17 @@ def test_latex_rows_are_equally_wide_and_braces_match(results: Results) -> None:
         assert not re.search(r"\\caption\{Table \d", text)  # the class puts that
 
 
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex on this machine")
+def latex_lacks() -> str:
+    """What of LaTeX this machine lacks, empty where it has all."""
+    if not shutil.which("pdflatex"):
+        return "no pdflatex on this machine"
+    files = [f"{name}.sty" for name in ("booktabs", "graphicx", "geometry")]
+    found = subprocess.run(["kpsewhich", *files], capture_output=True, text=True, check=False).stdout
+    lacking = [name for name in files if name not in found]
+    return f"LaTeX lacks {', '.join(lacking)}" if lacking else ""
+
+
+@pytest.mark.skipif(bool(latex_lacks()), reason=latex_lacks())
 def test_latex_is_set_without_a_warning(results: Results, tmp_path: Path) -> None:
     head = r"\documentclass{article} \usepackage{booktabs,graphicx} \usepackage[margin=1cm]{geometry}"
     paths = write_tables(all_tables(results), tmp_path / "tables")
