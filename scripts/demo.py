@@ -111,7 +111,8 @@ def _tell_results(out: Path, tasks: Sequence[str], minutes: float) -> None:
         metric, name = _SHOWN[task]
         table = pd.read_csv(out / task / "eval" / "summary.csv")
         for row in table[(table["metric"] == metric) & (table["class"] == name)].itertuples():
-            print(f"  {task:12s} {row.site:5s} {metric:9s} {row.mean:7.3f} +- {row.standard_error:.3f} (n = {row.n})")
+            error = f" +- {row.standard_error:.3f}" if row.n > 1 else ""
+            print(f"  {task:12s} {row.site:5s} {metric:9s} {row.mean:7.3f}{error} (n = {row.n})")
     print("Look at:")
     print(f"  encoder   {out / 'models' / 'model.pt'}")
     print(f"  measures  {out / 'eval' / 'invariance.csv'}, {out}/<task>/eval/metrics.csv and summary.csv")

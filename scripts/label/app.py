@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monailabel.config import settings
+from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import ImageNotFoundException
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.train import TrainTask
 
-from scripts.label.infer import BundleInfer
+from scripts.data.nifti import check_same_grid
+from scripts.data.volumes import read_header
+from scripts.errors import InputError
+from scripts.label.infer import BundleInfer, refused
 from scripts.label.train import BundleTrain
 
 __all__ = ["BundlesApp"]
@@ -41,6 +47,15 @@ class BundlesApp(MONAILabelApp):
             name="Sequence-invariant MRI bundles",
             description="Tissue, stroke lesions and denoising on MRI of the head. Research only, not for clinical use",
             version="0.1.0",
+        )
+
+    def init_datastore(self) -> Datastore:
+        """Return the images and their labels."""
+        return _Studies(
+            self.studies,
+            extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
+            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
 
     def init_infers(self) -> dict[str, InferTask]:
@@ -74,6 +89,21 @@ class BundlesApp(MONAILabelApp):
     def init_batch_infer(self) -> Callable[..., Any]:
         """Return inference of many images."""
         return _Batch()
+
+
+class _Studies(LocalDatastore):
+    """Images and labels; one that does not lie on the grid of its image is refused before it replaces another."""
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        image = self.get_image_uri(image_id)
+        if image:
+            try:
+                check_same_grid(read_header(image), read_header(label_filename))
+            except InputError as error:
+                # the file has a name of the server's own until it is kept
+                told = str(error).replace(str(label_filename), f"the label of {image_id}")
+                raise refused(told) from error
+        return str(super().save_label(image_id, label_filename, label_tag, label_info))
 
 
 class _Batch(BatchInferTask):

@@ -113,8 +113,9 @@ def load_model(network: nn.Module, path: str | Path, train_command: str) -> nn.M
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[-1].strip()[:160]
-        raise InputError(f"{path} does not hold this network ({reason}): set --features to its widths") from error
+        reason = str(error).splitlines()[-1].strip().rstrip(".")[:160]
+        cure = "set --features to its widths" if "size mismatch" in reason else "take the model.pt of this very bundle"
+        raise InputError(f"{path} does not hold this network ({reason}): {cure}") from error
     logger.info("Loaded %d tensors from %s", len(state), path)
     return network.eval()
 

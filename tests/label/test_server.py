@@ -206,6 +206,37 @@ def test_several_images_at_once(server: Server, studies: Path) -> None:
     assert len(list((studies / "labels" / "original").glob("*.nii.gz"))) == 2
 
 
+def test_a_label_on_another_grid_is_refused_and_the_one_there_is_kept(
+    server: Server, studies: Path, tmp_path: Path
+) -> None:
+    image = nib.load(studies / "head3.nii.gz")
+    labels = np.zeros(image.shape, np.uint8)
+    moved = image.affine.copy()
+    moved[:3, 3] += 5
+    where = "/datastore/label?image=head3&tag=final"
+    kept = studies / "labels" / "final" / "head3.nii.gz"
+    for name, wrong, reason in (
+        ("cut", nib.Nifti1Image(labels[:-1], image.affine), "has shape"),
+        ("moved", nib.Nifti1Image(labels, moved), "corners up to 8.66 mm apart"),
+        ("right", nib.Nifti1Image(labels, image.affine), ""),
+        ("again", nib.Nifti1Image(labels[:-1], image.affine), "has shape"),
+    ):
+        path = tmp_path / f"{name}.nii.gz"
+        nib.save(wrong, path)
+        answer = server.form("PUT", where, params="{}", label=path)
+        assert answer.status == (422 if reason else 200), answer.content
+        assert not reason or (answer.detail.startswith("the label of head3 ") and reason in answer.detail)
+        assert kept.is_file() == (name in ("right", "again"))
+    assert nib.load(kept).shape == image.shape
+    damaged = tmp_path / "damaged.nii.gz"
+    damaged.write_bytes(b"no image")
+    answer = server.form("PUT", where, params="{}", label=damaged)
+    assert answer.status == 422
+    assert "the label of head3 cannot be read" in answer.detail
+    answer = server.send("DELETE", where.replace("?image=", "?id="))
+    assert answer.status == 200, answer.content
+
+
 def test_corrected_labels_train_the_model_that_is_served(
     server: Server,
     studies: Path,

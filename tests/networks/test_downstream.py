@@ -278,8 +278,10 @@ class TestLoadModel:
             load_model(unet(), path, "train it")
         assert "\n" not in str(caught.value)
 
-    @pytest.mark.parametrize("content", ["width", "part", "more"])
-    def test_another_network_is_told_in_one_line(self, tmp_path: Path, content: str) -> None:
+    @pytest.mark.parametrize(
+        ("content", "cure"), [("width", "set --features to"), ("part", "take the model"), ("more", "take the model")]
+    )
+    def test_another_network_is_told_in_one_line(self, tmp_path: Path, content: str, cure: str) -> None:
         path = tmp_path / "model.pt"
         state = unet().state_dict()
         others = {
@@ -288,7 +290,7 @@ class TestLoadModel:
             "more": {**state, "extra": torch.ones(2)},
         }
         torch.save(others[content], path)
-        with pytest.raises(InputError, match=r"model\.pt does not hold this network \(.+\): set --features") as caught:
+        with pytest.raises(InputError, match=rf"model\.pt does not hold this network \(.+\): {cure}") as caught:
             load_model(unet(), path, "train it")
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 300 + len(str(path))
