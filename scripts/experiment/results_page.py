@@ -95,7 +95,7 @@ def _head(results: Results) -> Iterator[str]:
             f"- {span}; commit {commits}; {facts.get('hardware', 'unknown hardware')}, "
             f"{facts.get('processes', 1)} runs side by side.",
             f"- {_duration(results)}",
-            f"- Seeds: {seeds}. Test subjects: {_subjects(results)}.",
+            f"- Seeds: {seeds}.{_subjects(results)}",
         ]
     )
     typed = " and ".join(f"`{command}`" for command in facts.get("commands", []))
@@ -122,11 +122,13 @@ def _duration(results: Results) -> str:
 
 
 def _subjects(results: Results) -> str:
+    if results.scores.empty:
+        return ""  # nothing but pretrainings
     told = []
     for task, rows in results.scores.groupby("task", sort=False):
         counts = rows.groupby("site")["subject"].nunique()
         told.append(f"{task} " + ", ".join(f"{count} {site}" for site, count in counts.items()))
-    return "; ".join(told)
+    return f" Test subjects: {'; '.join(told)}."
 
 
 def _short(tables: Sequence[Table]) -> Iterator[str]:

@@ -157,6 +157,15 @@ class TestPage:
         assert after.endswith(both.removeprefix(first))
         assert after.index("another machine") < after.index("Grid `gpu`")
 
+    def test_a_grid_of_pretrainings_alone_tells_its_invariance(self, results: Results, tmp_path: Path) -> None:
+        none = pd.DataFrame()
+        runs = results.runs[results.runs["task"] == "pretrain"]
+        own = replace(results, runs=runs, scores=none, cases=none, features=none)
+        text = write_results_page(own, all_tables(own), [], tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+        assert "- Seeds: 0.\n" in text
+        assert "#### Invariance to the sequence" in text
+        assert "Table 1" not in text
+
     def test_another_page_is_not_written_over(self, results: Results, tmp_path: Path) -> None:
         path = tmp_path / "NOTES.md"
         path.write_text("# Notes\n", encoding="utf-8")
