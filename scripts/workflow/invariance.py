@@ -22,7 +22,7 @@ from scripts.views.draw import draw_views
 from scripts.workflow.ranks import rank
 from scripts.workflow.tracking import MLflowRun
 
-__all__ = ["FeatureStep", "InvarianceReport", "SequenceViews"]
+__all__ = ["FeatureStep", "InvarianceReport", "SequenceViews", "format_table", "told_if_worse_than_untrained"]
 
 logger = logging.getLogger(__name__)
 
@@ -210,6 +210,9 @@ class InvarianceReport:
             self.data["cohort"],
             path,
         )
+        worse = told_if_worse_than_untrained(table)
+        if worse:
+            logger.warning("%s", worse)
         if self.run is not None:
             self._track(table, path)
 
@@ -222,6 +225,22 @@ class InvarianceReport:
         run.tag(evaluated="yes")
         run.close()
         logger.info("MLflow: run %s in %s", run.run_id, run.uri)
+
+
+def told_if_worse_than_untrained(table: pd.DataFrame) -> str:
+    """Return a warning where retrieval across sequences is clearly below that of the untrained encoder, else nothing.
+
+    Args:
+        table: the result of `InvarianceReport.table`, of the encoders ``pretrained`` and ``random``.
+    """
+    rows = table[(table["metric"] == "retrieval_top1") & (table["level"] == "pooled")].set_index("encoder")
+    if not {"pretrained", "random"} <= set(rows.index) or not rows["high"]["pretrained"] < rows["value"]["random"]:
+        return ""
+    return (
+        f"WARNING: anatomies are retrieved across sequences less often ({rows['value']['pretrained']:.3f}) than with "
+        f"the untrained encoder ({rows['value']['random']:.3f}). After base and seqaug, which pair no sequences, that "
+        "may be; after seqinv the features have become alike: lower --learning_rate, or train longer."
+    )
 
 
 def format_table(table: pd.DataFrame, encoders: Sequence[str]) -> str:

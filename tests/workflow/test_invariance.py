@@ -3,6 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,13 @@ from torch import Tensor, nn
 
 from scripts.errors import InputError
 from scripts.networks import Encoder
-from scripts.workflow.invariance import FeatureStep, InvarianceReport, SequenceViews, format_table
+from scripts.workflow.invariance import (
+    FeatureStep,
+    InvarianceReport,
+    SequenceViews,
+    format_table,
+    told_if_worse_than_untrained,
+)
 
 NAMES = ("MPRAGE", "T2w FSE", "FLAIR")
 SIDE = 32
@@ -151,3 +158,19 @@ def test_an_encoder_blind_to_the_sequence_is_perfectly_retrieved(
     pooled = report.table().query("level == 'pooled'").set_index("metric")["value"]
     assert pooled["retrieval_top1"] == 1
     assert pooled["alignment"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("trained", "told"), [((0.12, 0.08, 0.17), True), ((0.30, 0.25, 0.40), False), ((0.80, 0.70, 0.90), False)]
+)
+def test_an_encoder_clearly_worse_than_the_untrained_one_is_told(
+    trained: tuple[float, float, float], told: bool
+) -> None:
+    rows = [("pretrained", *trained), ("random", 0.36, 0.31, 0.41)]
+    table = pd.DataFrame(rows, columns=["encoder", "value", "low", "high"])
+    table = table.assign(metric="retrieval_top1", level="pooled")
+    line = told_if_worse_than_untrained(table)
+    assert bool(line) == told
+    assert not told or ("(0.120)" in line and "(0.360)" in line and "lower --learning_rate" in line)
+    # one encoder alone has nothing to be compared with
+    assert told_if_worse_than_untrained(table[table["encoder"] == "pretrained"]) == ""
