@@ -19,10 +19,11 @@ from scripts.metrics.invariance import Cells, brain_share, invariance_table, tis
 from scripts.physics import typical_protocols
 from scripts.views import ViewGenerator, ViewRanges, generator_for
 from scripts.views.draw import draw_views
+from scripts.workflow.invariance_text import format_table, told_if_worse_than_untrained
 from scripts.workflow.ranks import rank
 from scripts.workflow.tracking import MLflowRun
 
-__all__ = ["FeatureStep", "InvarianceReport", "SequenceViews", "format_table", "told_if_worse_than_untrained"]
+__all__ = ["FeatureStep", "InvarianceReport", "SequenceViews"]
 
 logger = logging.getLogger(__name__)
 
@@ -225,34 +226,3 @@ class InvarianceReport:
         run.tag(evaluated="yes")
         run.close()
         logger.info("MLflow: run %s in %s", run.run_id, run.uri)
-
-
-def told_if_worse_than_untrained(table: pd.DataFrame) -> str:
-    """Return a warning where retrieval across sequences is clearly below that of the untrained encoder, else nothing.
-
-    Args:
-        table: the result of `InvarianceReport.table`, of the encoders ``pretrained`` and ``random``.
-    """
-    rows = table[(table["metric"] == "retrieval_top1") & (table["level"] == "pooled")].set_index("encoder")
-    if not {"pretrained", "random"} <= set(rows.index) or not rows["high"]["pretrained"] < rows["value"]["random"]:
-        return ""
-    return (
-        f"WARNING: anatomies are retrieved across sequences less often ({rows['value']['pretrained']:.3f}) than with "
-        f"the untrained encoder ({rows['value']['random']:.3f}). After base and seqaug, which pair no sequences, that "
-        "may be; after seqinv the features have become alike: lower --learning_rate, or train longer."
-    )
-
-
-def format_table(table: pd.DataFrame, encoders: Sequence[str]) -> str:
-    """Return the measures as text, one line each, the encoders side by side."""
-    lines = [f"{'measure':38s}" + "".join(f"{name:>24s}" for name in encoders) + f"{'chance':>9s}  better"]
-    for (level, metric), rows in table.groupby(["level", "metric"], sort=False):
-        by_encoder = rows.set_index("encoder")
-        cells = [by_encoder.loc[name] for name in encoders]
-        shown = [f"{c['value']:.3f} [{c['low']:.3f}, {c['high']:.3f}]" for c in cells]
-        lines.append(
-            f"{f'{metric} ({level})':38s}"
-            + "".join(f"{text:>24s}" for text in shown)
-            + f"{cells[0]['chance']:9.3f}  {cells[0]['better']}"
-        )
-    return "\n".join(lines)

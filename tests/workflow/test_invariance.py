@@ -11,13 +11,8 @@ from torch import Tensor, nn
 
 from scripts.errors import InputError
 from scripts.networks import Encoder
-from scripts.workflow.invariance import (
-    FeatureStep,
-    InvarianceReport,
-    SequenceViews,
-    format_table,
-    told_if_worse_than_untrained,
-)
+from scripts.workflow.invariance import FeatureStep, InvarianceReport, SequenceViews
+from scripts.workflow.invariance_text import format_table, told_if_worse_than_untrained
 
 NAMES = ("MPRAGE", "T2w FSE", "FLAIR")
 SIDE = 32
