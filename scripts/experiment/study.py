@@ -25,6 +25,17 @@ _MEASURES = (
     ("dense", "retrieval_top1", "retrieval across sequences (dense)"),
     ("dense", "tissue_r2_across_sequences", "tissue R2 across sequences (dense)"),
 )
+_INTERVALS = (
+    "Value and 95 % bootstrap interval over subjects, the same test subjects for all; how much a second training would "
+    "differ is not in it.",
+    "Mean of the seeds' values and its 95 % t interval over the seeds: what pretraining and training once more may "
+    "give, on the same test subjects.",
+)
+_INTERVALS_OF_DIFFERENCES = (
+    "Interval: 95 % bootstrap over subjects, so between these trainings; whether the recipes differ takes more seeds.",
+    "Interval: 95 % t interval over the seeds' mean differences, so between the recipes and not only between single "
+    "trainings, on these test subjects.",
+)
 _QUESTIONS = (
     ("seqaug", "base", "more contrasts in pretraining (SeqAug less Base)"),
     ("seqinv", "seqaug", "pairing across sequences (SeqInv less SeqAug)"),
@@ -54,7 +65,7 @@ def study_table(results: Results) -> Table:
         name="study",
         title="Study: what of SeqInv helps",
         caption=(
-            f"{_told_intervals(results)} Retrieval: share of "
+            f"{_told(results, *_INTERVALS)} Retrieval: share of "
             "features whose nearest, among those of all places in another sequence, is of the same place"
             f"{_told_chance(results)}. Tissue R2: how well a linear map fitted in some sequences gives the tissue "
             "composition in another (0: no better than its mean). Scores: means over the test subjects of all sites. "
@@ -91,8 +102,9 @@ def study_differences(results: Results) -> Table:
         name="study_differences",
         title="Study: differences",
         caption=(
-            f"Mean difference on the same test subjects, of all sites. {_told_interval_of_differences(results)} Bold "
-            "where the interval leaves out 0; not corrected for the number of questions. "
+            "Mean difference on the same test subjects, of all sites. "
+            f"{_told(results, *_INTERVALS_OF_DIFFERENCES)} Bold where the interval leaves out 0; not corrected for the "
+            "number of questions. "
             f"{told_cohort(results.runs).capitalize()}, {_seeds(results)}."
         ),
         frame=frame,
@@ -106,10 +118,16 @@ def _pretrained(results: Results) -> list[str]:
     return variant_order(found["variant"].unique()) if len(found) else []
 
 
-def _invariance(results: Results) -> Iterator[dict[str, Any]]:
+def _measured(results: Results) -> Iterator[tuple[str, pd.DataFrame]]:
+    rows = results.invariance
+    if rows.empty:
+        return  # nothing but untrained encoders
     for level, metric, name in _MEASURES:
-        rows = results.invariance
-        rows = rows[(rows["level"] == level) & (rows["metric"] == metric)]
+        yield name, rows[(rows["level"] == level) & (rows["metric"] == metric)]
+
+
+def _invariance(results: Results) -> Iterator[dict[str, Any]]:
+    for name, rows in _measured(results):
         repeated = rows["seed"].nunique() > 1
         for variant, part in rows.groupby("variant"):
             told = _over_trainings(part["value"]) if repeated else part.iloc[0][["value", "low", "high", "n"]].to_dict()
@@ -117,9 +135,7 @@ def _invariance(results: Results) -> Iterator[dict[str, Any]]:
 
 
 def _repeated_invariance(results: Results) -> Iterator[tuple[str, Compare]]:
-    for level, metric, name in _MEASURES:
-        rows = results.invariance
-        rows = rows[(rows["level"] == level) & (rows["metric"] == metric)]
+    for name, rows in _measured(results):
         if rows["seed"].nunique() > 1:
             # all held-out subjects together are one value of a training
             yield name, partial(compare_trainings, rows.assign(site="all", subject="all"))
@@ -188,28 +204,8 @@ def _told_chance(results: Results) -> str:
     return f" (by chance: {', '.join(told)})" if told else ""
 
 
-def _told_intervals(results: Results) -> str:
-    if results.runs["seed"].nunique() > 1:
-        return (
-            "Mean of the seeds' values and its 95 % t interval over the seeds: what pretraining and training once more "
-            "may give, on the same test subjects."
-        )
-    return (
-        "Value and 95 % bootstrap interval over subjects, the same test subjects for all; how much a second training "
-        "would differ is not in it."
-    )
-
-
-def _told_interval_of_differences(results: Results) -> str:
-    if results.runs["seed"].nunique() > 1:
-        return (
-            "Interval: 95 % t interval over the seeds' mean differences, so between the recipes and not only between "
-            "single trainings, on these test subjects."
-        )
-    return (
-        "Interval: 95 % bootstrap over subjects, so between these trainings; whether the recipes differ takes more "
-        "seeds."
-    )
+def _told(results: Results, once: str, repeated: str) -> str:
+    return repeated if results.runs["seed"].nunique() > 1 else once
 
 
 def _seeds(results: Results) -> str:

@@ -65,18 +65,15 @@ def subject_values(scores: pd.DataFrame, task: str, metric: str, *, scale: float
     Raises:
         NothingToDrawError: there are none.
     """
-    by_seed = seed_values(scores, task, metric, scale=scale)
+    return _over_seeds(seed_values(scores, task, metric, scale=scale))
+
+
+def _over_seeds(by_seed: pd.DataFrame) -> pd.DataFrame:
     return by_seed.groupby(_CELL, as_index=False).agg(value=("value", "mean"), seeds=("seed", "nunique"))
 
 
 def seed_values(scores: pd.DataFrame, task: str, metric: str, *, scale: float = 1.0) -> pd.DataFrame:
-    """Return one value per subject and seed: its classes are averaged.
-
-    Args:
-        scores: `Results.scores`.
-        task: whose scores.
-        metric: which.
-        scale: factor on the values, as 100 for percent.
+    """Return one value per subject and seed, with the arguments of `subject_values`: its classes are averaged.
 
     Returns:
         ``variant``, ``modality``, ``fraction``, ``site``, ``subject``, ``seed``, ``value``.
@@ -97,8 +94,7 @@ class StudiedScore:
 
     Attributes:
         task, metric, unit, modality, fraction: which score.
-        values: of all variants, as `subject_values` returns them.
-        by_seed: the same, as `seed_values` returns them.
+        by_seed: of all variants, as `seed_values` returns them.
     """
 
     task: str
@@ -106,8 +102,12 @@ class StudiedScore:
     unit: str
     modality: str
     fraction: float
-    values: pd.DataFrame
     by_seed: pd.DataFrame
+
+    @property
+    def values(self) -> pd.DataFrame:
+        """The same with seeds averaged, as `subject_values` returns them."""
+        return _over_seeds(self.by_seed)
 
     @property
     def repeated(self) -> bool:
@@ -119,14 +119,13 @@ def studied_scores(results: Results) -> Iterator[StudiedScore]:
     """Yield each score that any variant of the study was tested on."""
     for task, metric, scale, unit in _STUDIED:
         try:
-            values = subject_values(results.scores, task, metric, scale=scale)
             by_seed = seed_values(results.scores, task, metric, scale=scale)
         except NothingToDrawError:
             continue
-        tested = values[~values["variant"].isin(VARIANTS)]
+        tested = by_seed[~by_seed["variant"].isin(VARIANTS)]
         for (modality, fraction), _ in tested.groupby(["modality", "fraction"]):
-            own = [f[(f["modality"] == modality) & (f["fraction"] == fraction)] for f in (values, by_seed)]
-            yield StudiedScore(task, metric, unit, modality, fraction, *own)
+            own = by_seed[(by_seed["modality"] == modality) & (by_seed["fraction"] == fraction)]
+            yield StudiedScore(task, metric, unit, modality, fraction, own)
 
 
 def means(
