@@ -25,7 +25,8 @@ class TaskGrid:
         fractions: label fractions.
         configs: overlays on the bundle's train.json.
         settings: overrides on top of them.
-        seconds: what a run of it takes on the machine that the preset is made for; 0 where nobody knows.
+        seconds: what a run of it takes of the whole machine that the preset is made for (half of its time where two
+            run side by side); 0 where nobody knows.
     """
 
     modalities: tuple[str, ...] = ()
