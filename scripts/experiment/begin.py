@@ -75,13 +75,14 @@ def record_plan(jobs: Sequence[Job], preset: Preset, client: Any, processes: int
         known = json.loads(Path(client.download_artifacts(parent.info.run_id, "grid.json")).read_text(encoding="utf-8"))
     parent = ensure_parent(client, place.uri, f"grid-{place.grid}", place.grid)
     cells = {_key(cell): cell for cell in known.get("cells", [])}
-    for job in jobs:
-        row = {**job.cell.keys(), "cell": job.name}
-        cells[_key(row)] = row
+    ours = {_key(row): row for row in ({**job.cell.keys(), "cell": job.name} for job in jobs)}
+    # a command that runs all of the grid makes those of its parts superfluous
+    before = [] if cells.keys() <= ours.keys() else known["facts"].get("commands", [])
+    cells.update(ours)
     facts = {
         "preset": preset.name,
         "description": preset.description,
-        "commands": list(dict.fromkeys([*known.get("facts", {}).get("commands", []), place.command])),
+        "commands": list(dict.fromkeys([*before, place.command])),
         "commit": git_commit(),
         "started": known.get("facts", {}).get("started") or time.strftime("%Y-%m-%d %H:%M:%S"),
         "hardware": _hardware(),

@@ -16,19 +16,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from scripts.errors import InputError
+from scripts.experiment.begin import record_plan
 from scripts.experiment.execute import Job, commands, execute, is_finished
 from scripts.experiment.grid import Choice
 from scripts.experiment.pool import run_jobs
 from scripts.experiment.presets import load_preset
 from scripts.experiment.results import Results, collect
 from scripts.experiment.run import Outcome, plan, run_grid
-from scripts.workflow.mlflow_run import quiet_client
+from scripts.workflow.mlflow_run import find_parent, quiet_client
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).with_name("tiny.json")
@@ -129,6 +131,19 @@ class TestRun:
         assert len(known.planned) == 8
         typed = "python -m scripts experiment run --preset tiny"
         assert known.facts["commands"] == [typed, f"{typed} --task pretrain,ixi_denoise --study"]
+
+    def test_a_command_for_the_whole_grid_stands_for_those_of_its_parts(self, tmp_path: Path) -> None:
+        preset, typed = load_preset("mini"), "python -m scripts experiment run --preset mini"
+        uri = f"sqlite:///{tmp_path / 'mlruns.db'}"
+        client, told = quiet_client()(uri), {}
+        for task in ("ixi_denoise", "arc_lesion", None):
+            jobs = plan(preset, Choice(tasks=[task] if task else None), tmp_path, uri=uri)
+            record_plan(jobs, preset, client, 2)
+            parent = find_parent(client, "mini")
+            assert parent is not None
+            told[task] = mlflow.artifacts.load_dict(f"{parent.info.artifact_uri}/grid.json")["facts"]["commands"]
+        assert told["arc_lesion"] == [f"{typed} --task ixi_denoise", f"{typed} --task arc_lesion"]
+        assert told[None] == [typed]
 
     def test_dry_run_prints_commands_that_work_as_printed(self, grid: Path, tmp_path: Path) -> None:
         done = run(tmp_path / "dry", "--dry_run", "--task", "ixi_denoise", "--variant", "random")
