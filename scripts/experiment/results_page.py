@@ -19,7 +19,7 @@ from scripts.experiment.results import VARIANTS, Results, variant_order
 from scripts.experiment.table_comparisons import CLEAR
 from scripts.experiment.table_invariance import invariance_markdown
 from scripts.experiment.table_layout import LAYOUTS
-from scripts.experiment.table_text import EMPTY, Table, plain_markdown, render_markdown
+from scripts.experiment.table_text import EMPTY, Row, Table, plain_markdown, render_markdown
 from scripts.files import atomic_write
 
 __all__ = ["typical_minutes", "write_results_page"]
@@ -51,7 +51,7 @@ def write_results_page(results: Results, tables: Sequence[Table], figures: Seque
     pictures = {figure.name: f"images/{results.grid}_{figure.path.name}" for figure in figures}
     for figure in figures:
         shutil.copyfile(figure.path, path.parent / pictures[figure.name])
-    blocks = [*_head(results), *_short(tables), *_invariance(results), *_tables(tables)]
+    blocks = [*_head(results), *_short(tables), *_study(tables), *_invariance(results), *_tables(tables)]
     blocks += [f"### Pictures\n\n{_pictures(figures, pictures)}"]
     text = _filled(path, results.grid, "\n\n".join(blocks))
     return atomic_write(path, lambda part: part.write_text(text, encoding="utf-8"))
@@ -160,6 +160,26 @@ def _best_of(frames: Mapping[str, pd.DataFrame]) -> str:
             shares = ", ".join(f"{variant_label(name)} {counts[name]}" for name in variant_order(counts.index))
             told.append(f"{layout.title}, {metric}: {shares}")
     return f"**Best of all in so many cells**: {'; '.join(told)}."
+
+
+def _study(tables: Sequence[Table]) -> Iterator[str]:
+    """What the study answers, a line per question."""
+    for table in tables:
+        if table.name == "study_differences" and table.rows:
+            lines = [f"- **{row.label}**: {_answer(row, table.columns[1:])}." for row in table.rows]
+            yield (
+                "### What of SeqInv helps\n\nMore is better in all of these measures. Clear: the 95 % interval leaves "
+                "out 0 (what it is over is said below the tables; not corrected for the number of questions).\n\n"
+            ) + "\n".join(lines)
+
+
+def _answer(row: Row, measures: Sequence[str]) -> str:
+    told: dict[str, list[str]] = {"clearly better": [], "clearly worse": [], "not clear": []}
+    for measure, cell in zip(measures, row.cells, strict=True):
+        if cell.text != EMPTY:
+            clear = "clearly worse" if cell.text.startswith("-") else "clearly better"
+            told[clear if cell.rank else "not clear"].append(f"{measure} {cell.text}")
+    return "; ".join(f"{word} in {', '.join(parts)}" for word, parts in told.items() if parts)
 
 
 def _invariance(results: Results) -> Iterator[str]:

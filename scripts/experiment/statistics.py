@@ -1,4 +1,4 @@
-"""Statistics of a grid's scores: over test subjects, whose seeds are averaged first, and over repeated trainings."""
+"""Statistics of a grid's scores over test subjects, whose seeds are averaged first."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ from scripts.metrics.bootstrap import bootstrap_interval
 __all__ = [
     "cell_statistics",
     "compare_overall",
-    "compare_trainings",
     "compare_variants",
     "holm",
     "paired_differences",
     "paired_test",
     "seed_spread",
-    "training_interval",
 ]
 
 _CELL = ["modality", "fraction", "site"]
@@ -173,51 +171,6 @@ def seed_spread(scores: pd.DataFrame) -> pd.DataFrame:
     by_seed = scores.groupby([*keys, "seed"], as_index=False)["value"].mean()
     found = by_seed.groupby(keys, as_index=False).agg(seeds=("seed", "nunique"), spread=("value", "std"))
     return found[found["seeds"] > 1].reset_index(drop=True)
-
-
-def compare_trainings(by_seed: pd.DataFrame, first: str, second: str) -> dict[str, Any]:
-    """Compare two variants over repeated trainings: each seed's mean difference over the same subjects is one value.
-
-    Args:
-        by_seed: ``variant``, ``seed``, ``site``, ``subject``, ``value``, as
-            `scripts.experiment.figures.values.seed_values` returns them, of one modality and label fraction.
-        first: a variant.
-        second: another.
-
-    Returns:
-        ``difference`` (mean of first - second), ``low`` and ``high`` (see `training_interval`) and ``n``, the number of
-        seeds that both have; empty where there are none.
-    """
-    table = by_seed.pivot(index=["seed", "site", "subject"], columns="variant", values="value")
-    if first not in table or second not in table:
-        return {}
-    by_training = (table[first] - table[second]).dropna().groupby("seed").mean().to_numpy(dtype=np.float64)
-    if not len(by_training):
-        return {}
-    low, high = training_interval(by_training)
-    return {"difference": float(by_training.mean()), "low": low, "high": high, "n": len(by_training)}
-
-
-def training_interval(means: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
-    """Return the Student t interval of the mean of values of repeated trainings: what another training may give.
-
-    With few seeds it is wide, as it should be: 4.3 standard errors to either side for three, 12.7 for two.
-
-    Args:
-        means: (N,) one value per seed.
-        level: coverage aimed at, exact where trainings scatter normally.
-
-    Returns:
-        (low, high); both NaN for fewer than two seeds.
-
-    References:
-        Student 1908, doi:10.2307/2331554.
-    """
-    values = np.asarray(means, dtype=np.float64)
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values))
-    return float(values.mean()) - half, float(values.mean()) + half
 
 
 def _compared(differences: pd.Series, better: str) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import pandas as pd
 from scripts.experiment.figures.palette import variant_label
 from scripts.experiment.figures.values import StudiedScore, studied_scores, told_cohort
 from scripts.experiment.results import VARIANTS, Results, variant_order
-from scripts.experiment.statistics import cell_statistics, compare_trainings, compare_variants, training_interval
+from scripts.experiment.statistics import cell_statistics, compare_variants
 from scripts.experiment.table_text import Cell, Row, Table
+from scripts.experiment.trainings import Scatter, compare_trainings, training_interval, training_scatter
 
 __all__ = ["study_differences", "study_table"]
 
@@ -29,12 +30,13 @@ _INTERVALS = (
     "Value and 95 % bootstrap interval over subjects, the same test subjects for all; how much a second training would "
     "differ is not in it.",
     "Mean of the seeds' values and its 95 % t interval over the seeds: what pretraining and training once more may "
-    "give, on the same test subjects.",
+    "give, on the same test subjects. The scatter of trainings is taken to be the same for all variants, and pooled.",
 )
 _INTERVALS_OF_DIFFERENCES = (
     "Interval: 95 % bootstrap over subjects, so between these trainings; whether the recipes differ takes more seeds.",
-    "Interval: 95 % t interval over the seeds' mean differences, so between the recipes and not only between single "
-    "trainings, on these test subjects.",
+    "Interval: 95 % t interval over the seeds, so between the recipes and not only between single trainings, on these "
+    "test subjects. The scatter of trainings is taken to be the same for all variants, and pooled; what a seed does to "
+    "all variants alike is left out (analysis of variance with the seeds as blocks).",
 )
 _QUESTIONS = (
     ("seqaug", "base", "more contrasts in pretraining (SeqAug less Base)"),
@@ -128,9 +130,11 @@ def _measured(results: Results) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _invariance(results: Results) -> Iterator[dict[str, Any]]:
     for name, rows in _measured(results):
-        repeated = rows["seed"].nunique() > 1
+        if repeated := rows["seed"].nunique() > 1:
+            scatter = training_scatter(rows)
         for variant, part in rows.groupby("variant"):
-            told = _over_trainings(part["value"]) if repeated else part.iloc[0][["value", "low", "high", "n"]].to_dict()
+            once = part.iloc[0][["value", "low", "high", "n"]].to_dict()
+            told = _over_trainings(part["value"], scatter) if repeated else once
             yield {"variant": variant, "measure": name, **told}
 
 
@@ -154,16 +158,18 @@ def _downstream(results: Results) -> Iterator[dict[str, Any]]:
     for score in studied_scores(results):
         measure = _told_score(score)
         if score.repeated:
-            for variant, part in score.by_seed.groupby("variant"):
-                yield {"variant": variant, "measure": measure, **_over_trainings(part.groupby("seed")["value"].mean())}
+            by_training = score.by_seed.groupby(["variant", "seed"], as_index=False)["value"].mean()
+            scatter = training_scatter(by_training)
+            for variant, part in by_training.groupby("variant"):
+                yield {"variant": variant, "measure": measure, **_over_trainings(part["value"], scatter)}
             continue
         for row in cell_statistics(score.values.assign(site="all")).to_dict("records"):
             told = {"value": row["mean"], "low": row["low"], "high": row["high"], "n": row["n"]}
             yield {"variant": row["variant"], "measure": measure, **told}
 
 
-def _over_trainings(means: pd.Series) -> dict[str, Any]:
-    low, high = training_interval(means)
+def _over_trainings(means: pd.Series, scatter: Scatter) -> dict[str, Any]:
+    low, high = training_interval(means, scatter)
     return {"value": float(means.mean()), "low": low, "high": high, "n": len(means)}
 
 

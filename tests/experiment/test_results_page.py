@@ -189,6 +189,21 @@ class TestPage:
         agreement = text.split("#### Beside the paper")[1].split("##")[0]
         assert len(re.findall(r"^\| Table \d: ", agreement, re.M)) == 8
 
+    def test_the_study_is_answered_in_the_words_of_its_table(self, results: Results, tmp_path: Path) -> None:
+        first = results.invariance
+        noise = np.random.default_rng(0).normal(0, 0.02, len(first))
+        again = replace(results, invariance=pd.concat([first, first.assign(seed=1, value=first["value"] + noise)]))
+        text = write_results_page(again, all_tables(again), [], tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+        part = text.split("### What of SeqInv helps")[1].split("\n#")[0]
+        (table,) = [table for table in all_tables(again) if table.name == "study_differences"]
+        lines = re.findall(r"^- \*\*(.+?)\*\*: (.*)\.$", part, re.M)
+        assert [question for question, _ in lines] == [row.label for row in table.rows]
+        for row in table.frame.to_dict("records"):
+            word = "better" if row["low"] > 0 else "worse" if row["high"] < 0 else "not clear"
+            (told,) = [clause for clause in dict(lines)[row["question"]].split("; ") if row["measure"] in clause]
+            assert told.startswith("not clear in" if word == "not clear" else f"clearly {word} in")
+        assert {"clearly", "not"} <= {answer.split()[0] for _, line in lines for answer in line.split("; ")}
+
     def test_invariance_is_told_with_intervals(self, page: Path, results: Results) -> None:
         (row,) = re.findall(r"^\| retrieval of the anatomy .*$", page.read_text(encoding="utf-8"), re.M)
         own = results.invariance.query("level == 'pooled' and metric == 'retrieval_top1' and variant == 'seqinv'")

@@ -12,13 +12,11 @@ from scripts.experiment.figures.values import subject_values
 from scripts.experiment.statistics import (
     cell_statistics,
     compare_overall,
-    compare_trainings,
     compare_variants,
     holm,
     paired_differences,
     paired_test,
     seed_spread,
-    training_interval,
 )
 
 CELL = {"modality": "T1w", "fraction": 1.0, "site": "Guys"}
@@ -206,59 +204,3 @@ def test_nothing_to_compare_gives_nothing() -> None:
     table = values({"base": [1.0, 2.0]})
     assert compare_variants(table, "seqinv", ["base"], better="higher").empty
     assert compare_overall(table, "seqinv", ["base"], better="higher").empty
-
-
-def trainings(table: dict[str, np.ndarray]) -> pd.DataFrame:
-    """A value per seed (rows) and subject (columns) of each variant."""
-    rows = [
-        {"variant": variant, **CELL, "seed": seed, "subject": f"s{n}", "value": value}
-        for variant, numbers in table.items()
-        for (seed, n), value in np.ndenumerate(numbers)
-    ]
-    return pd.DataFrame(rows)
-
-
-@pytest.mark.parametrize(("n", "times"), [(2, 12.706), (3, 4.303), (5, 2.776)])
-def test_few_trainings_have_the_wide_interval_of_student(n: int, times: float) -> None:
-    means = np.random.default_rng(n).normal(70, 2, n)
-    low, high = training_interval(means)
-    assert (low + high) / 2 == pytest.approx(means.mean())
-    # printed tables of t have three decimals
-    assert (high - low) / 2 == pytest.approx(times * means.std(ddof=1) / np.sqrt(n), rel=3e-4)
-    theirs = stats.ttest_1samp(means, 0).confidence_interval(0.95)
-    assert (low, high) == pytest.approx((theirs.low, theirs.high))
-
-
-def test_one_training_has_no_interval_and_equal_ones_a_point() -> None:
-    assert np.isnan(training_interval([70.0])).all()
-    assert training_interval([70.0, 70.0]) == (70.0, 70.0)
-
-
-def test_interval_of_trainings_covers_as_often_as_it_says() -> None:
-    drawn = np.random.default_rng(4).normal(1.0, 2.0, (4000, 3))
-    covered = np.mean([low <= 1.0 <= high for low, high in map(training_interval, drawn)])
-    # four standard errors of a share of 0.95 in 4000
-    assert covered == pytest.approx(0.95, abs=0.014)
-
-
-def test_trainings_are_compared_seed_by_seed_on_the_subjects_that_both_have() -> None:
-    rng = np.random.default_rng(5)
-    seqinv, base = rng.normal(70, 5, (3, 8)), rng.normal(68, 5, (3, 8))
-    frame = trainings({"seqinv": seqinv, "base": base})
-    found = compare_trainings(frame, "seqinv", "base")
-    theirs = stats.ttest_rel(seqinv.mean(axis=1), base.mean(axis=1)).confidence_interval(0.95)
-    assert found["difference"] == pytest.approx((seqinv - base).mean())
-    assert (found["low"], found["high"]) == pytest.approx((theirs.low, theirs.high))
-    assert found["n"] == 3
-    # a seed and a subject that one of them lacks count for neither
-    lacking = frame[~((frame["variant"] == "base") & ((frame["seed"] == 2) | (frame["subject"] == "s7")))]
-    found = compare_trainings(lacking, "seqinv", "base")
-    assert found["n"] == 2
-    assert found["difference"] == pytest.approx((seqinv - base)[:2, :7].mean())
-
-
-def test_variants_without_a_common_training_are_not_compared() -> None:
-    frame = trainings({"seqinv": np.ones((1, 2)), "base": np.ones((2, 2))})
-    apart = frame[~((frame["variant"] == "base") & (frame["seed"] == 0))]
-    assert compare_trainings(apart, "seqinv", "base") == {}
-    assert compare_trainings(frame, "seqinv", "random") == {}

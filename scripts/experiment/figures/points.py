@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from scripts.experiment.figures.values import (
     told_seeds,
 )
 from scripts.experiment.results import VARIANTS, Results, variant_order
-from scripts.experiment.statistics import training_interval
+from scripts.experiment.trainings import training_interval, training_scatter
 from scripts.metrics.bootstrap import bootstrap_interval
 
 __all__ = ["Panel", "draw_points", "lesion_points", "study_points"]
@@ -99,7 +100,8 @@ def study_points(results: Results) -> Drawing:
     if any(score.repeated for score in scores):
         told = (
             "Pale: seeds, each with a pretraining and a training of its own (means over the test subjects of all "
-            "sites); dark: their mean with its 95 % t interval, which tells the spread of trainings"
+            "sites); dark: their mean with its 95 % t interval, which tells the scatter of trainings, pooled over the "
+            "variants"
         )
     else:
         told = (
@@ -120,7 +122,8 @@ def _studied_panel(score: StudiedScore) -> Panel:
     if not score.repeated:
         return Panel(label, title, score.values)
     by_training = score.by_seed.groupby(["variant", "seed"], as_index=False)["value"].mean()
-    return Panel(label, title, by_training.rename(columns={"seed": "subject"}), training_interval)
+    interval = partial(training_interval, scatter=training_scatter(by_training))
+    return Panel(label, title, by_training.rename(columns={"seed": "subject"}), interval)
 
 
 def draw_points(panels: Sequence[Panel], columns: int) -> Any:
