@@ -87,7 +87,9 @@ def study_differences(results: Results) -> Table:
     ``low``, ``high`` and ``n``, of subjects, or of seeds where trainings were repeated.
     """
     studied = [name for name in _pretrained(results) if name not in VARIANTS]
-    questions = [*_QUESTIONS, *((name, "seqinv", f"{variant_label(name)} less SeqInv") for name in studied)]
+    asked = {(first, second) for first, second, _ in _QUESTIONS}
+    others = [name for name in studied if ("seqinv", name) not in asked]
+    questions = [*_QUESTIONS, *((name, "seqinv", f"{variant_label(name)} less SeqInv") for name in others)]
     rows: list[dict[str, Any]] = []
     for measure, compare in [*_repeated_invariance(results), *_shared(results)]:
         for first, second, question in questions:

@@ -323,6 +323,7 @@ def test_the_study_shows_shared_scores_and_answers_by_paired_differences() -> No
     assert found["the L1 branch (SeqInv less SeqInv without it)"].rank == 0  # one of three subjects did not differ
     assert found["all of it (SeqInv less the untrained encoder)"].rank == 1
     assert not [label for label in found if "SeqAug" in label]
+    assert len(found) == 2  # and not the branch once more from the other side
 
 
 def test_a_repeated_study_has_intervals_over_its_trainings() -> None:
