@@ -138,7 +138,8 @@ def _short(tables: Sequence[Table]) -> Iterator[str]:
         return
     lines = [
         "Ahead: the mean over the test subjects of a cell (site, modality, label fraction) is better. Clearly: "
-        f"corrected p below {CLEAR:g}, over all modalities together.",
+        f"corrected p below {CLEAR:g} over the test subjects, all modalities together. That is a difference between "
+        "the trainings at hand, which others of the same recipes need not have.",
         "",
     ]
     lines += [f"- {_best_of(frames)}"]
