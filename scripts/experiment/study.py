@@ -160,9 +160,8 @@ def _downstream(results: Results) -> Iterator[dict[str, Any]]:
     for score in studied_scores(results):
         measure = _told_score(score)
         if score.repeated:
-            by_training = score.by_seed.groupby(["variant", "seed"], as_index=False)["value"].mean()
-            scatter = training_scatter(by_training)
-            for variant, part in by_training.groupby("variant"):
+            scatter = training_scatter(score.by_training)
+            for variant, part in score.by_training.groupby("variant"):
                 yield {"variant": variant, "measure": measure, **_over_trainings(part["value"], scatter)}
             continue
         for row in cell_statistics(score.values.assign(site="all")).to_dict("records"):

@@ -121,9 +121,8 @@ def _studied_panel(score: StudiedScore) -> Panel:
     title += f", {100 * score.fraction:g} % of labels"
     if not score.repeated:
         return Panel(label, title, score.values)
-    by_training = score.by_seed.groupby(["variant", "seed"], as_index=False)["value"].mean()
-    interval = partial(training_interval, scatter=training_scatter(by_training))
-    return Panel(label, title, by_training.rename(columns={"seed": "subject"}), interval)
+    interval = partial(training_interval, scatter=training_scatter(score.by_training))
+    return Panel(label, title, score.by_training.rename(columns={"seed": "subject"}), interval)
 
 
 def draw_points(panels: Sequence[Panel], columns: int) -> Any:

@@ -110,6 +110,11 @@ class StudiedScore:
         return _over_seeds(self.by_seed)
 
     @property
+    def by_training(self) -> pd.DataFrame:
+        """A row per training, its mean over the test subjects: ``variant``, ``seed``, ``value``."""
+        return self.by_seed.groupby(["variant", "seed"], as_index=False)["value"].mean()
+
+    @property
     def repeated(self) -> bool:
         """Whether trainings were repeated, so that their scatter is known."""
         return bool(self.by_seed["seed"].nunique() > 1)
