@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.checkout import BUNDLES
+from scripts.bundles import run_bundle
 from scripts.errors import InputError
 
-__all__ = ["run_bundle", "run_demo"]
+__all__ = ["run_demo"]
 
 TASKS = ("ixi_seg", "arc_lesion", "ixi_denoise")
 
@@ -68,16 +67,6 @@ def run_demo(
     _tell_results(out, tasks, (time.monotonic() - began) / 60)
 
 
-def run_bundle(configs: Sequence[str], settings: Mapping[str, Any], bundle: str = "pretrain_seqinv") -> None:
-    """Run configs of a bundle, merged in their order, with ``settings`` as overrides."""
-    from monai.bundle import run
-
-    with warnings.catch_warnings():
-        # monai warns whoever runs a config that configs can run code; these are ours
-        warnings.filterwarnings("ignore", message=".*allow list.*")
-        run(config_file=[str(BUNDLES / bundle / "configs" / name) for name in configs], **settings)
-
-
 def _folders(out: Path) -> dict[str, str]:
     return {"output_dir": str(out / "eval"), "ckpt_dir": str(out / "models"), "work_dir": str(out / "data")}
 
@@ -85,10 +74,10 @@ def _folders(out: Path) -> dict[str, str]:
 def _heads(folder: Path, task: str, heads: int, seed: int) -> Path:
     """Make the cohort of a task, or find it made."""
     if task == "arc_lesion":
-        from scripts.data.cohort.arc import make_arc_cohort
+        from scripts.cohort.arc_cohort import make_arc_cohort
 
         return make_arc_cohort(folder / "arc", heads * 3 // 2, seed=seed, spacing=2.0)
-    from scripts.data.cohort.ixi import make_ixi_cohort
+    from scripts.cohort.ixi_cohort import make_ixi_cohort
 
     outside = max(1, heads // 6)
     return make_ixi_cohort(folder / "ixi", guys=heads, hh=outside, iop=outside, seed=seed, spacing=2.0)

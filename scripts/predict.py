@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.checkout import BUNDLE_NAMES, BUNDLES
+from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError, find_input_error
 
 __all__ = ["predict"]
@@ -35,7 +35,7 @@ def predict(
 
     Args:
         bundle: pretrain_seqinv, ixi_seg, arc_lesion or ixi_denoise, or the folder of a bundle.
-        images: see `scripts.data.images.image_list`.
+        images: see `scripts.transforms.load_image.image_list`.
         out: folder for the results.
         weights: file of the network's weights; default: the ``models/model.pt`` of the bundle.
         spacing: voxel size that the network sees [mm]; ``none`` for that of the image.
@@ -47,7 +47,7 @@ def predict(
     Raises:
         InputError: for whatever of this does not fit, before anything is computed.
     """
-    from scripts.data.images import image_list
+    from scripts.transforms.load_image import image_list
 
     began = time.monotonic()
     folder, config = _read_bundle(bundle)
@@ -69,7 +69,7 @@ def predict(
     if unknown:
         raise InputError(f"{folder / 'configs' / 'inference.json'} has no setting {unknown[0]}: leave its option out")
     settings.update(_root_of(files, config))
-    bar = {"_target_": "scripts.workflow.training.ProgressBar", "description": f"{folder.name}, images"}
+    bar = {"_target_": "scripts.handlers.training.ProgressBar", "description": f"{folder.name}, images"}
     settings["handlers"] = [*config.get("handlers", []), bar]
     before = _state(out)
     _run(folder, settings)
@@ -79,7 +79,7 @@ def predict(
 
 def _run(folder: Path, settings: Mapping[str, Any]) -> None:
     """Run a bundle's inference; bad input comes out as such and not in what MONAI wraps around it."""
-    from scripts.demo import run_bundle
+    from scripts.bundles import run_bundle
 
     try:
         # an absolute path stands for itself below the folder of the bundles
@@ -144,7 +144,7 @@ def _checked(name: str, value: Any) -> Any:
 
 def _root_of(files: Sequence[Path], config: Mapping[str, Any]) -> dict[str, str]:
     """Return the setting that keeps images of one name apart, empty if no two share their name."""
-    from scripts.data.volumes import stem
+    from scripts.io.read import stem
 
     places: dict[tuple[Path | None, str], Path] = {}
     names = [stem(path) for path in files]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.checkout import BUNDLE_NAMES, BUNDLES, ROOT
+from scripts.bundles import BUNDLE_NAMES, BUNDLES, ROOT
 from scripts.errors import InputError
 from scripts.package.provenance import Provenance, plain_value, provenance_of, voxel_spacing
 

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
@@ -11,3 +17,144 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+TISSUES = {  # PD [p.u.], R1 [1/s], R2* [1/s], MTsat [p.u.], R2 [1/s] at 3 T
+    "gm": (80.0, 0.62, 17.0, 0.85, 13.5),
+    "wm": (70.0, 0.95, 21.0, 1.55, 14.1),
+    "csf": (100.0, 0.24, 2.0, 0.03, 0.7),
+}
+SUFFIXES = ("PDmap", "R1map", "R2starmap", "MTsat", "R2map")
+
+
+def phantom(shape: tuple[int, int, int], seed: int) -> dict[str, np.ndarray]:
+    """An ellipsoid of CSF around grey matter around white matter, 45 % grey and 40 % white, 3 % noise."""
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
+    radius = np.sqrt((grid**2).sum(0)) / 0.9
+    labels = np.digitize(radius, [0.74, 0.95, 1.0])  # 0 white, 1 grey, 2 CSF, 3 outside
+    rng = np.random.default_rng(seed)
+    maps = {}
+    for i, suffix in enumerate(SUFFIXES):
+        table = np.array([TISSUES["wm"][i], TISSUES["gm"][i], TISSUES["csf"][i], 0.0])
+        maps[suffix] = (table[labels] * (1 + 0.03 * rng.standard_normal(shape))).astype(np.float32)
+    return maps
+
+
+@pytest.fixture
+def write_subject(tmp_path: Path) -> Callable[..., Path]:
+    """Write one subject of a BIDS qMRI dataset in tmp_path/qmri and return its anat folder."""
+
+    def write(
+        name: str = "sub-001",
+        *,
+        shape: tuple[int, int, int] = (20, 24, 22),
+        affine: np.ndarray | None = None,
+        change: dict[str, Any] | None = None,
+        leave_out: tuple[str, ...] = (),
+        root: str = "qmri",
+        session: str | None = None,
+        suffix: str = ".nii.gz",
+    ) -> Path:
+        folder = tmp_path / root / name / (session or "") / "anat"
+        folder.mkdir(parents=True, exist_ok=True)
+        if affine is None:
+            affine = np.array([[2.0, 0, 0, -20], [0, 2.0, 0, -24], [0, 0, 2.0, -22], [0, 0, 0, 1]])
+        maps = phantom(shape, seed=sum(map(ord, name + (session or ""))))
+        for kind, value in (change or {}).items():
+            maps[kind] = value(maps[kind]) if callable(value) else value
+        for kind, volume in maps.items():
+            if kind not in leave_out:
+                prefix = f"{name}_{session}" if session else name
+                nib.save(nib.Nifti1Image(volume, affine), folder / f"{prefix}_{kind}{suffix}")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def cohort(write_subject: Callable[..., Path], tmp_path: Path) -> Path:
+    """Four subjects; the third lacks R2."""
+    for i in range(1, 5):
+        write_subject(f"sub-{i:03d}", leave_out=("R2map",) if i == 3 else ())
+    (tmp_path / "qmri" / "participants.tsv").write_text(
+        "participant_id\tgroup\nsub-001\thealthy\nsub-002\tstroke\nsub-003\tn/a\n"
+    )
+    return tmp_path / "qmri"
+
+
+def oblique_affine(spacing: tuple[float, float, float] = (0.9, 1.1, 1.6)) -> np.ndarray:
+    """Voxel to world [mm] of a scan tilted by 12 and 7 degrees, closest to RAS+."""
+    a, b = np.deg2rad([12.0, 7.0])
+    tilt = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    turn = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ tilt @ np.diag(spacing)
+    affine[:3, 3] = (-7.3, 4.1, 11.9)
+    return affine
+
+
+@pytest.fixture
+def oblique() -> np.ndarray:
+    return oblique_affine()
+
+
+@pytest.fixture
+def write_volume(tmp_path: Path) -> Callable[..., Path]:
+    """Write voxels (I, J, K) as a NIfTI file in tmp_path, on the oblique grid where none is given."""
+
+    def write(name: str, voxels: np.ndarray, affine: np.ndarray | None = None) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(voxels, oblique_affine() if affine is None else affine), path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_ixi(write_volume: Callable[..., Path]) -> Callable[..., Path]:
+    """Write one image named as IXI's in tmp_path/ixi, with SPM's tissue maps, and return its path."""
+
+    def write(
+        stem: str = "IXI002-Guys-0828-T1",
+        *,
+        folder: str = "",
+        ending: str = ".nii.gz",
+        maps: tuple[int, ...] = (1, 2, 3),
+        maps_affine: np.ndarray | None = None,
+    ) -> Path:
+        volume = np.arange(60, dtype=np.float32).reshape(4, 5, 3)
+        for number in maps:
+            write_volume(f"ixi/{folder}/c{number}{stem}{ending}", np.full_like(volume, 0.25), maps_affine)
+        return write_volume(f"ixi/{folder}/{stem}{ending}", volume)
+
+    return write
+
+
+@pytest.fixture
+def write_arc(write_volume: Callable[..., Path]) -> Callable[..., None]:
+    """Write one session named as in ds004884 in tmp_path/arc, its mask with it."""
+
+    def write(
+        subject: str = "sub-M2001",
+        session: str = "ses-1253",
+        *,
+        t2w: str = "acq-spc3_run-3_T2w",
+        others: tuple[str, ...] = (),
+        image: bool = True,
+        mask: bool = True,
+        mask_affine: np.ndarray | None = None,
+    ) -> None:
+        volume = np.arange(60, dtype=np.float32).reshape(4, 5, 3)
+        anat, stem = f"{subject}/{session}/anat", f"{subject}_{session}"
+        if image:
+            write_volume(f"arc/{anat}/{stem}_{t2w}.nii.gz", volume)
+        if mask:
+            lesion = (volume > 50).astype(np.uint8)
+            name = f"arc/derivatives/lesion_masks/{anat}/{stem}_{t2w}_desc-lesion_mask.nii.gz"
+            write_volume(name, lesion, mask_affine)
+        for other in others:
+            spacing = (0.9, 0.9, 3.2) if "tir2" in other else (0.9, 0.9, 0.9)
+            write_volume(f"arc/{anat}/{stem}_{other}.nii.gz", volume[:3], oblique_affine(spacing))
+
+    return write

@@ -13,10 +13,10 @@ import torch
 from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor, nn
 
-from scripts.data.foreground import NormaliseForegroundd
-from scripts.data.images import LoadVolumed
 from scripts.errors import InputError
-from scripts.workflow.windows import HeadWindowInferer
+from scripts.inferers.head_windows import HeadWindowInferer
+from scripts.transforms.foreground import NormaliseForegroundd
+from scripts.transforms.load_image import LoadVolumed
 
 __all__ = ["FEATURES", "benchmark"]
 
@@ -79,7 +79,7 @@ def _head(image: str | None) -> Tensor:
     """Return a normalised head (1, 1, I, J, K), cut to the head as in the bundles."""
     if image is not None:
         return _normalised(image)
-    from scripts.data.cohort.ixi import make_ixi_cohort
+    from scripts.cohort.ixi_cohort import make_ixi_cohort
 
     with tempfile.TemporaryDirectory(prefix="inference-benchmark-") as folder:
         cohort = make_ixi_cohort(Path(folder) / "ixi", guys=1, hh=0, iop=0, seed=0, spacing=1.0, progress=False)

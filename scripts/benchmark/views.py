@@ -36,7 +36,7 @@ def benchmark(repeats: int, patch_size: int, batch_size: int, memory: bool, devi
         device: auto, cpu or cuda.
     """
     from scripts.benchmark.stock import StockViews
-    from scripts.data.cohort.qmri import make_qmri_cohort
+    from scripts.cohort.qmri_cohort import make_qmri_cohort
 
     where = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
     print(f"Views of {patch_size}^3 voxels from 1 mm maps, {repeats} measurements of each in turn, medians")

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scripts.data.prepare.run import Summary
+    from scripts.prepare.preparation import Summary
 
 __all__ = ["cohort_arc", "cohort_ixi", "cohort_qmri", "prepare_arc", "prepare_ixi", "prepare_qmri"]
 
@@ -23,7 +23,7 @@ def cohort_qmri(out: str, subjects: int = 51, seed: int = 0, spacing: float = 1.
         seed: the same seed makes the same bytes.
         spacing: voxel size [mm].
     """
-    from scripts.data.cohort.qmri import cohort_qmri as make
+    from scripts.cohort.qmri_cohort import cohort_qmri as make
 
     make(out, subjects, seed, spacing)
 
@@ -41,7 +41,7 @@ def cohort_ixi(
         seed: the same seed makes the same bytes.
         spacing: isotropic voxel size [mm]; default: IXI's own grids.
     """
-    from scripts.data.cohort.ixi import cohort_ixi as make
+    from scripts.cohort.ixi_cohort import cohort_ixi as make
 
     make(out, guys, hh, iop, seed, spacing)
 
@@ -55,7 +55,7 @@ def cohort_arc(out: str, subjects: int = 30, seed: int = 0, spacing: float | Non
         seed: the same seed makes the same bytes.
         spacing: isotropic voxel size [mm]; default: 1 mm (FLAIR 0.9 mm).
     """
-    from scripts.data.cohort.arc import cohort_arc as make
+    from scripts.cohort.arc_cohort import cohort_arc as make
 
     make(out, subjects, seed, spacing)
 
@@ -80,7 +80,7 @@ def prepare_ixi(
         verify: whether the tar files must have the published checksums.
         jobs: subjects at once; default: one per core, at most 8.
     """
-    from scripts.data.prepare.ixi import prepare_ixi as prepare
+    from scripts.prepare.prepare_ixi import prepare_ixi as prepare
 
     _end(prepare(source, out, download=download, labels=labels, mirror=mirror, verify_sums=verify, jobs=jobs))
 
@@ -96,7 +96,7 @@ def prepare_arc(source: str, out: str, download: bool = False, jobs: int | None 
         download: fetch what the source lacks of version 1.0.2 into it first (2.4 GB).
         jobs: subjects at once; default: one per core, at most 8.
     """
-    from scripts.data.prepare.arc import prepare_arc as prepare
+    from scripts.prepare.prepare_arc import prepare_arc as prepare
 
     _end(prepare(source, out, download=download, jobs=jobs))
 
@@ -119,7 +119,7 @@ def prepare_qmri(
         spacing: isotropic voxel size [mm]; default: as they are.
         jobs: subjects at once; default: one per core, at most 8.
     """
-    from scripts.data.prepare.qmri import prepare_qmri as prepare
+    from scripts.prepare.prepare_qmri import prepare_qmri as prepare
 
     _end(prepare(source, out, units=units, mask=mask, spacing=spacing, jobs=jobs))
 

@@ -68,11 +68,11 @@ def run(
         setup: shell lines before each Slurm job.
         wait: watch Slurm's jobs to their end.
     """
-    from scripts.experiment.execute import commands
-    from scripts.experiment.grid import Choice
-    from scripts.experiment.launch import LaunchOptions
-    from scripts.experiment.presets import load_preset
-    from scripts.experiment.run import plan, run_grid, submit_grid
+    from scripts.experiment.grid.cells import Choice
+    from scripts.experiment.grid.presets import load_preset
+    from scripts.experiment.launch.execute import commands
+    from scripts.experiment.launch.launchers import LaunchOptions
+    from scripts.experiment.launch.run_grid import plan, run_grid, submit_grid
 
     chosen = load_preset(preset)
     choice = Choice(
@@ -142,7 +142,7 @@ def compare(
         port: of the server; default: a free one.
         open: open the address in the browser.
     """
-    from scripts.experiment.compare_runs import serve
+    from scripts.experiment.pages.compare_runs import serve
     from scripts.experiment.report import find_grid
 
     uri, name = find_grid(out, grid, tracking_uri)

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from scripts.data.grid import voxel_sizes
-from scripts.data.nifti import check_same_grid, read_header
 from scripts.errors import InputError
+from scripts.io.nifti import check_same_grid, read_header
+from scripts.io.resample import voxel_sizes
 
 __all__ = ["LESION_CLASSES", "MODALITIES", "arc_subjects", "choose_image", "find_arc"]
 

@@ -22,7 +22,7 @@ from monai.utils import convert_to_tensor
 from tqdm import tqdm
 
 from scripts.errors import InputError, find_input_error
-from scripts.files import atomic_write
+from scripts.io.files import atomic_write
 
 __all__ = ["PatchDataset", "VolumeDataset"]
 

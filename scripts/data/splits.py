@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from scripts.errors import InputError
-from scripts.files import atomic_write
+from scripts.io.files import atomic_write
 
 __all__ = [
     "PARTS",

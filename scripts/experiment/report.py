@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
-from scripts.experiment.results import collect
-from scripts.workflow.mlflow_run import quiet_client
+from scripts.experiment.results.collect import collect
+from scripts.handlers.mlflow_run import quiet_client
 
 __all__ = ["find_grid", "write_report"]
 
@@ -55,12 +55,12 @@ def write_report(
         page: Markdown page to write besides.
         bundles: folder of the bundles whose pages get their part of the results.
     """
-    from scripts.experiment.bundle_pages import fill_bundle_pages
     from scripts.experiment.figures import write_figures
-    from scripts.experiment.html import write_html
-    from scripts.experiment.reading import limits
-    from scripts.experiment.results_page import write_results_page
-    from scripts.experiment.tables import all_tables, write_tables
+    from scripts.experiment.pages import write_html
+    from scripts.experiment.pages.bundle_pages import fill_bundle_pages
+    from scripts.experiment.pages.conclusions import limits
+    from scripts.experiment.pages.results_page import write_results_page
+    from scripts.experiment.tables.all_tables import all_tables, write_tables
 
     uri, name = find_grid(out, grid, uri)
     results = collect(name, uri)

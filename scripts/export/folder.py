@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.checkout import ROOT
+from scripts.bundles import ROOT
 from scripts.errors import InputError
 from scripts.export.card import model_card
 from scripts.export.describe import MODEL_TYPE, describe

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from scripts.checkout import BUNDLES
+from scripts.bundles import BUNDLES
 from scripts.errors import InputError
 from scripts.networks import Encoder, load_encoder, read_encoder_state
 from scripts.package.provenance import Provenance, provenance_of, weights_file

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.checkout import ROOT
+from scripts.bundles import ROOT
 from scripts.errors import InputError
 from scripts.label.served import Served, serve_bundles
 

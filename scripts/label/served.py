@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.checkout import BUNDLE_NAMES, BUNDLES
+from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError
-from scripts.files import atomic_write
+from scripts.io.files import atomic_write
 from scripts.package import check_staged, stage_bundle, unpack_bundle
 from scripts.package.provenance import file_sha256, weights_file
 

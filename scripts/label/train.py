@@ -14,7 +14,7 @@ from typing import Any
 
 from monailabel.interfaces.tasks.train import TrainTask
 
-from scripts.files import atomic_write
+from scripts.io.files import atomic_write
 from scripts.label.infer import refused
 from scripts.label.modules import own_scripts, reason_of
 from scripts.label.served import RETRAINED

@@ -7,7 +7,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from scripts.losses.views import ViewLoss
+from scripts.losses.view_loss import ViewLoss
 
 __all__ = ["BarlowLoss"]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scripts.errors import InputError
-from scripts.losses.views import ViewLoss
+from scripts.losses.view_loss import ViewLoss
 
 __all__ = ["NTXentLoss"]
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from scripts.errors import InputError
 from scripts.losses.gather import mean_over_ranks
-from scripts.losses.views import widen
+from scripts.losses.view_loss import widen
 
 __all__ = ["PretrainLoss"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scripts.losses.views import ViewLoss
+from scripts.losses.view_loss import ViewLoss
 
 __all__ = ["VICRegLoss"]
 

@@ -34,7 +34,7 @@ from scripts.metrics.sphere import (
     potentials,
     uniformity,
 )
-from scripts.metrics.tissue import brain_share, tissue_fractions
+from scripts.metrics.tissue_mix import brain_share, tissue_fractions
 
 __all__ = [
     "COLUMNS",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from scripts.networks.encoder import Encoder
+from scripts.networks.encoder_weights import LoadReport, load_encoder, read_encoder_state
 from scripts.networks.freezing import freeze
 from scripts.networks.heads import Projector, Reconstructor
 from scripts.networks.pooling import POOLINGS, Pooling
 from scripts.networks.pretrain import PretrainedEncoder, PretrainNet
 from scripts.networks.vit import ViTEncoder
-from scripts.networks.weights import LoadReport, load_encoder, read_encoder_state
 
 __all__ = [
     "POOLINGS",

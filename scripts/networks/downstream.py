@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from scripts.errors import InputError
-from scripts.networks.weights import freeze_encoder, load_encoder
+from scripts.networks.encoder_weights import freeze_encoder, load_encoder
 from scripts.switches import is_given, is_on
 
 __all__ = ["TaskNetwork", "load_model", "task_network"]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.checkout import BUNDLE_NAMES, BUNDLES
+from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError
-from scripts.files import atomic_write
+from scripts.io.files import atomic_write
 from scripts.package.provenance import Provenance, file_sha256, weights_file
 from scripts.package.stage import check_staged, stage_bundle
 from scripts.switches import is_given

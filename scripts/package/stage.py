@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.checkout import ROOT
+from scripts.bundles import ROOT
 from scripts.errors import InputError
 from scripts.package.bake import ENCODER, bake_training
 from scripts.package.modules import config_modules, needed_files
@@ -171,7 +171,7 @@ def _ship_weights(weights: Path, target: Path, found: Provenance) -> None:
     if encoder:
         import torch
 
-        from scripts.networks.weights import read_encoder_state
+        from scripts.networks.encoder_weights import read_encoder_state
 
         (target / ENCODER).parent.mkdir()
         torch.save({"encoder": read_encoder_state(weights), "variant": variant}, target / ENCODER)

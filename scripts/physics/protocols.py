@@ -11,7 +11,7 @@ import torch
 
 from scripts.errors import InputError
 from scripts.physics.distributions import draw_value, find_mistake
-from scripts.physics.presets import PRESETS, preset_prior
+from scripts.physics.priors import PRESETS, preset_prior
 from scripts.physics.sequences import DEFAULTS, OPTIONAL, SEQUENCES, describe, find_fault
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigWorkflow
 
-from scripts.data.cohort.qmri import make_qmri_cohort
+from scripts.cohort.qmri_cohort import make_qmri_cohort
 from scripts.errors import InputError, find_input_error
 
 ROOT = Path(__file__).resolve().parents[2]

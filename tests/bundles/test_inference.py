@@ -14,7 +14,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from scripts.networks import Encoder, load_encoder
-from scripts.workflow.embed import embed_volume, zscore_foreground
+from scripts.inferers.embedding import embed_volume, zscore_foreground
 
 NAMES = ["inference.json"]
 

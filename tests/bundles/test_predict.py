@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from scripts.errors import InputError, find_input_error
 from scripts.predict import predict
-from tests.data.test_volumes import write_series
+from tests.io.test_read import write_series
 
 WIDTHS = [4, 4, 8, 8, 8, 4]
 
@@ -229,7 +229,7 @@ def test_a_failure_of_another_kind_is_passed_on_as_it_is(
     def fail(*_: Any) -> None:
         raise RuntimeError("monai") from MemoryError("too large")
 
-    monkeypatch.setattr("scripts.demo.run_bundle", fail)
+    monkeypatch.setattr("scripts.bundles.run_bundle", fail)
     with pytest.raises(RuntimeError, match="monai") as caught:
         predict(segmenter, scan("a.nii.gz"), out=tmp_path / "out", features=WIDTHS)
     assert isinstance(caught.value.__cause__, MemoryError)

@@ -84,7 +84,7 @@ def test_an_end_between_log_and_checkpoint_logs_no_step_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The worst moment, which a random kill seldom meets: an epoch is logged and its checkpoint not yet written."""
-    from scripts.workflow import checkpoint
+    from scripts.handlers import checkpoint
 
     save = checkpoint.save_tensors
 

@@ -14,12 +14,12 @@ from monai.data import DataLoader, MetaTensor
 from monai.transforms import ClassesToIndicesd, Compose, MapTransform, RandFlipd, RandGaussianNoised, RandSpatialCropd
 from numpy.typing import NDArray
 
-from scripts.data.foreground import NormaliseForegroundd
-from scripts.data.images import LoadVolumed
-from scripts.data.labels import LoadLabelsd
-from scripts.data.noisy import AddNoised
 from scripts.data.patches import PatchDataset, VolumeDataset
 from scripts.errors import InputError
+from scripts.transforms.add_noise import AddNoised
+from scripts.transforms.foreground import NormaliseForegroundd
+from scripts.transforms.load_image import LoadVolumed
+from scripts.transforms.load_labels import LoadLabelsd
 
 SHAPE = (12, 14, 10)
 SEEDS = 5  # entries
@@ -198,8 +198,8 @@ class TestCache:
     def test_another_process_finds_them(self, entries: Entries, tmp_path: Path) -> None:
         code = (
             "import sys; from monai.transforms import Compose\n"
-            "from scripts.data.foreground import NormaliseForegroundd\n"
-            "from scripts.data.images import LoadVolumed\n"
+            "from scripts.transforms.foreground import NormaliseForegroundd\n"
+            "from scripts.transforms.load_image import LoadVolumed\n"
             "from scripts.data.patches import VolumeDataset\n"
             "transforms = [LoadVolumed('image'), NormaliseForegroundd('image', over='box')]\n"
             "entry = dict(zip(('subject', 'image', 'label'), sys.argv[1:4]))\n"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scripts.experiment.results import KEYS, Results
+from scripts.experiment.results.collect import KEYS, Results
 
 VARIANTS = ("base", "seqaug", "seqinv", "random")
 SITES = {"Guys": 10, "HH": 8, "IOP": 8}

@@ -83,7 +83,7 @@ def linger(item: Item) -> None:
 
 def train_on_two(item: Item) -> None:
     """Train in two processes with the settings in a file."""
-    from scripts.experiment.torchrun import run_torchrun, torchrun_command
+    from scripts.experiment.launch.torchrun import run_torchrun, torchrun_command
 
     settings = json.loads((item.folder / f"{item.name}.json").read_text())
     run_torchrun(torchrun_command(2, ["bundles/pretrain_seqinv/configs/train.json"], settings))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.checkout import BUNDLE_NAMES, BUNDLES
+from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError
-from scripts.experiment.bundle_pages import BEGIN, END, fill_bundle_pages
-from scripts.experiment.results import Results
-from scripts.experiment.tables import all_tables
+from scripts.experiment.pages.bundle_pages import BEGIN, END, fill_bundle_pages
+from scripts.experiment.results.collect import Results
+from scripts.experiment.tables.all_tables import all_tables
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from scripts.errors import InputError
-from scripts.experiment.compare_runs import comparison_url, find_runs, mlflow_server, serve, table_url
-from scripts.workflow.mlflow_run import CELL_TAG, MLflowRun, find_parent, quiet_client
+from scripts.experiment.pages.compare_runs import comparison_url, find_runs, mlflow_server, serve, table_url
+from scripts.handlers.mlflow_run import CELL_TAG, MLflowRun, find_parent, quiet_client
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = next(

@@ -11,16 +11,16 @@ import pytest
 
 from scripts.experiment.figures import write_figures
 from scripts.experiment.figures.curves import draw_curves, dsc_curves, psnr_curves
-from scripts.experiment.figures.palette import variant_label
 from scripts.experiment.figures.points import lesion_points, study_points
-from scripts.experiment.figures.values import (
+from scripts.experiment.results.collect import Results
+from scripts.experiment.results.palette import variant_label
+from scripts.experiment.results.scores import (
     NothingToDrawError,
     error_bars,
     means,
     subject_values,
     told_missing,
 )
-from scripts.experiment.results import Results
 from scripts.metrics.bootstrap import bootstrap_interval
 
 STUDY = tuple(f"seqinv-{change}" for change in ("no_l1", "4_views", "vicreg", "levels", "physical"))

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from scripts.experiment.figures.cases import case_drawing, choose_cases, load_case, slice_with_most
-from scripts.experiment.figures.values import NothingToDrawError
-from scripts.experiment.results import Results
+from scripts.experiment.results.collect import Results
+from scripts.experiment.results.scores import NothingToDrawError
 
 TASKS = ("ixi_seg", "arc_lesion", "ixi_denoise")
 

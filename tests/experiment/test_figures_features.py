@@ -8,11 +8,11 @@ import pytest
 from matplotlib.colors import to_hex
 from scipy.spatial import cKDTree
 
-from scripts.experiment.figures.invariance import draw_invariance, invariance_dots, study_invariance
-from scripts.experiment.figures.palette import MODALITY_COLOURS, SITE_COLOURS, variant_label
+from scripts.experiment.figures.invariance_dots import draw_invariance, invariance_dots, study_invariance
 from scripts.experiment.figures.tsne import embed, feature_tsne
-from scripts.experiment.figures.values import NothingToDrawError
-from scripts.experiment.results import Results
+from scripts.experiment.results.collect import Results
+from scripts.experiment.results.palette import MODALITY_COLOURS, SITE_COLOURS, variant_label
+from scripts.experiment.results.scores import NothingToDrawError
 
 
 def panels(drawing: object, level: int) -> dict[str, object]:

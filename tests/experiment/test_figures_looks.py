@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
-from scripts.experiment.figures.palette import (
+from scripts.experiment.figures.png import write_png
+from scripts.experiment.results.palette import (
     MODALITY_COLOURS,
     SITE_COLOURS,
     colours_of,
@@ -14,7 +15,6 @@ from scripts.experiment.figures.palette import (
     variant_label,
     variant_markers,
 )
-from scripts.experiment.figures.png import write_png
 
 STUDY = tuple(f"seqinv-{change}" for change in ("no_l1", "4_views", "vicreg", "levels", "physical"))
 

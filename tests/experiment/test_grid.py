@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scripts.errors import InputError
-from scripts.experiment.grid import Cell, Choice, expand
-from scripts.experiment.presets import PRESETS, Preset, load_preset
+from scripts.experiment.grid.cells import Cell, Choice, expand
+from scripts.experiment.grid.presets import PRESETS, Preset, load_preset
 
 DATA = {"qmri": "a", "ixi": "b", "arc": "c"}
 ROOT = Path(__file__).resolve().parents[2]

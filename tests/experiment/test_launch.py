@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from scripts.errors import InputError
-from scripts.experiment.launch import Launch, LaunchOptions, submit_stages
-from scripts.experiment.launch_local import Machine
+from scripts.experiment.launch.launchers import Launch, LaunchOptions, submit_stages
+from scripts.experiment.launch.local import Machine
 from tests.experiment.launch_workers import Item, do
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 SCRIPT = """
 import sys
 from pathlib import Path
-from scripts.experiment.launch import LaunchOptions, submit_stages
+from scripts.experiment.launch.launchers import LaunchOptions, submit_stages
 from tests.experiment.launch_workers import Item, do
 folder, task = Path(sys.argv[1]), sys.argv[2]
 items = [Item(name, folder, task) for name in "abc"]

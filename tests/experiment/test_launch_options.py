@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scripts.errors import InputError
-from scripts.experiment.launch_options import LaunchOptions
+from scripts.experiment.launch.options import LaunchOptions
 
 
 @pytest.mark.parametrize(

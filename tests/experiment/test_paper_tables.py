@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.experiment.task_tables import paper_tables
+from scripts.experiment.tables.paper_tables import paper_tables
 
 PAPER = paper_tables()
 KEYS = ["table", "site", "modality", "fraction", "variant", "metric"]

@@ -11,10 +11,10 @@ from PIL import Image
 
 from scripts.errors import InputError
 from scripts.experiment.figures import Figure
-from scripts.experiment.reading import agreement_with_paper, limits, tallies
-from scripts.experiment.results import VARIANTS, Results
-from scripts.experiment.results_page import typical_minutes, write_results_page
-from scripts.experiment.tables import all_tables, comparison_table, overall_table
+from scripts.experiment.pages.conclusions import agreement_with_paper, limits, tallies
+from scripts.experiment.pages.results_page import typical_minutes, write_results_page
+from scripts.experiment.results.collect import VARIANTS, Results
+from scripts.experiment.tables.all_tables import all_tables, comparison_table, overall_table
 
 PLACES = ["site", "modality", "fraction"]
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from scripts.errors import InputError
-from scripts.experiment.screenshot import screenshot
+from scripts.experiment.pages.screenshot import screenshot
 
 PAGE = """<!DOCTYPE html><body style="margin:0;background:#ff0000">
 <div style="position:fixed;right:0;top:0;width:100px;height:100%;background:#0000ff"></div>

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from scripts.errors import InputError
-from scripts.experiment.figures.values import subject_values
-from scripts.experiment.statistics import (
+from scripts.experiment.results.scores import subject_values
+from scripts.experiment.results.statistics import (
     cell_statistics,
     compare_overall,
     compare_variants,

@@ -17,9 +17,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from scripts.experiment.results import KEYS, Results
-from scripts.experiment.table_text import Cell, Row
-from scripts.experiment.tables import (
+from scripts.experiment.results.collect import KEYS, Results
+from scripts.experiment.tables.all_tables import (
     Table,
     all_tables,
     comparison_table,
@@ -33,6 +32,7 @@ from scripts.experiment.tables import (
     task_tables,
     write_tables,
 )
+from scripts.experiment.tables.text import Cell, Row
 
 TISSUES = ("grey matter", "white matter", "CSF")
 

@@ -15,10 +15,10 @@ import fire
 import pytest
 import torch
 
-from scripts.data.cohort.qmri import make_qmri_cohort
+from scripts.cohort.qmri_cohort import make_qmri_cohort
 from scripts.errors import InputError
-from scripts.experiment.launch import LaunchOptions, submit_stages
-from scripts.experiment.torchrun import command_word, torchrun_command
+from scripts.experiment.launch.launchers import LaunchOptions, submit_stages
+from scripts.experiment.launch.torchrun import command_word, torchrun_command
 from tests.experiment.launch_workers import Item, do
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ TRAIN = "bundles/pretrain_seqinv/configs/train.json"
 SCRIPT = """
 import sys
 from pathlib import Path
-from scripts.experiment.launch import submit_stages
+from scripts.experiment.launch.launchers import submit_stages
 from tests.experiment.launch_workers import Item, do
 folder = Path(sys.argv[1])
 submit_stages([("first", [Item("a", folder, "train")])], do, launcher="local", folder=folder / "jobs")

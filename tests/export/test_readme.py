@@ -14,9 +14,9 @@ import nibabel
 import numpy as np
 import torch
 
-from scripts.data.images import LoadVolumed
+from scripts.inferers.embedding import embed_volume, zscore_foreground
 from scripts.networks import Encoder, load_encoder
-from scripts.workflow.embed import embed_volume, zscore_foreground
+from scripts.transforms.load_image import LoadVolumed
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECK = """

@@ -22,8 +22,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.checkout import BUNDLES, ROOT
-from scripts.data.cohort.ixi import make_ixi_cohort
+from scripts.bundles import BUNDLES, ROOT
+from scripts.cohort.ixi_cohort import make_ixi_cohort
 from scripts.package import package_bundle
 
 NAMES = ("ixi_seg", "ixi_denoise")

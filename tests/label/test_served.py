@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts.checkout import BUNDLES, ROOT
+from scripts.bundles import BUNDLES, ROOT
 from scripts.errors import InputError
 from scripts.label.served import serve_bundles
 from scripts.package import package_bundle

@@ -16,7 +16,7 @@ import torch
 
 from scripts.package import unpack_bundle
 from scripts.package.provenance import file_sha256
-from tests.data.test_volumes import write_series
+from tests.io.test_read import write_series
 from tests.label.conftest import Server, run_bundle
 
 GRID = 1e-4  # mm, the rounding of a NIfTI header

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.checkout import BUNDLE_NAMES, BUNDLES, ROOT
+from scripts.bundles import BUNDLE_NAMES, BUNDLES, ROOT
 from scripts.errors import InputError
 from scripts.package import check_staged, package_bundle, package_bundles, stage_bundle, unpack_bundle
 from scripts.package.bake import bake_settings

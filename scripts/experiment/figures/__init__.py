@@ -10,14 +10,14 @@ from pathlib import Path
 
 from scripts.errors import InputError
 from scripts.experiment.figures.cases import case_drawing
+from scripts.experiment.figures.contrasts import contrast_gallery, view_pairs
 from scripts.experiment.figures.curves import dsc_curves, psnr_curves
-from scripts.experiment.figures.invariance import invariance_dots, study_invariance
-from scripts.experiment.figures.physics import contrast_gallery, view_pairs
+from scripts.experiment.figures.invariance_dots import invariance_dots, study_invariance
 from scripts.experiment.figures.png import write_png
 from scripts.experiment.figures.points import lesion_points, study_points
 from scripts.experiment.figures.tsne import feature_tsne
-from scripts.experiment.figures.values import Drawing, NothingToDrawError
-from scripts.experiment.results import Results
+from scripts.experiment.results.collect import Results
+from scripts.experiment.results.scores import Drawing, NothingToDrawError
 
 __all__ = ["Figure", "write_figures"]
 
@@ -62,7 +62,7 @@ def write_figures(results: Results, out_dir: str | Path) -> list[Figure]:
     A figure that has no data is left out, with a line in the log.
 
     Args:
-        results: as `scripts.experiment.results.collect` returns them.
+        results: as `scripts.experiment.results.collect.collect` returns them.
         out_dir: folder of the PNGs.
     """
     written = []

@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from scripts.data.foreground import head_mask
-from scripts.experiment.figures.palette import MODALITY_COLOURS, in_order, variant_label
-from scripts.experiment.figures.values import Drawing, NothingToDrawError, told_cohort
-from scripts.experiment.results import Results, variant_order
+from scripts.experiment.results.collect import Results, variant_order
+from scripts.experiment.results.palette import MODALITY_COLOURS, in_order, variant_label
+from scripts.experiment.results.scores import Drawing, NothingToDrawError, told_cohort
+from scripts.transforms.foreground import head_mask
 
 __all__ = ["case_drawing", "choose_cases", "load_case", "slice_with_most"]
 
@@ -49,7 +49,7 @@ def case_drawing(results: Results, task: str) -> Drawing:
     from matplotlib.figure import Figure
 
     # not at the top: the viewer takes its names of variants from this package
-    from scripts.experiment.html.viewer import COLOURS
+    from scripts.experiment.pages.viewer import COLOURS
 
     chosen = choose_cases(results.cases, task)
     loaded = [(row, volumes) for row in chosen.to_dict("records") if (volumes := _try_case(row))]

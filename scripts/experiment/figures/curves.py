@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scripts.experiment.figures.palette import (
+from scripts.experiment.results.collect import VARIANTS, Results, variant_order
+from scripts.experiment.results.palette import (
     MODALITY_COLOURS,
     SITE_COLOURS,
     in_order,
@@ -16,7 +17,7 @@ from scripts.experiment.figures.palette import (
     variant_label,
     variant_markers,
 )
-from scripts.experiment.figures.values import (
+from scripts.experiment.results.scores import (
     Drawing,
     error_bars,
     means,
@@ -25,7 +26,6 @@ from scripts.experiment.figures.values import (
     told_missing,
     told_seeds,
 )
-from scripts.experiment.results import VARIANTS, Results, variant_order
 
 __all__ = ["draw_curves", "dsc_curves", "psnr_curves"]
 
@@ -71,7 +71,7 @@ def draw_curves(values: pd.DataFrame, label: str, *, reference: float | None = N
     """Return a figure: a column per modality, a row per site, a line per variant with 95 % intervals.
 
     Args:
-        values: as `scripts.experiment.figures.values.subject_values` returns them.
+        values: as `scripts.experiment.results.scores.subject_values` returns them.
         label: of the vertical axes.
         reference: value of a dashed line, None draws none.
     """

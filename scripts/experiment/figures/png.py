@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from scripts.files import atomic_write
+from scripts.io.files import atomic_write
 
 __all__ = ["write_png"]
 

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scripts.experiment.figures.palette import (
+from scripts.experiment.results.collect import VARIANTS, Results, variant_order
+from scripts.experiment.results.palette import (
     MODALITY_COLOURS,
     in_order,
     variant_colours,
     variant_label,
     variant_markers,
 )
-from scripts.experiment.figures.values import (
+from scripts.experiment.results.scores import (
     Drawing,
     NothingToDrawError,
     StudiedScore,
@@ -29,8 +30,7 @@ from scripts.experiment.figures.values import (
     told_missing,
     told_seeds,
 )
-from scripts.experiment.results import VARIANTS, Results, variant_order
-from scripts.experiment.trainings import training_interval, training_scatter
+from scripts.experiment.results.training_scatter import training_interval, training_scatter
 from scripts.metrics.bootstrap import bootstrap_interval
 
 __all__ = ["Panel", "draw_points", "lesion_points", "study_points"]

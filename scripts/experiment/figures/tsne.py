@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scripts.experiment.figures.palette import (
+from scripts.experiment.results.collect import FEATURES, VARIANTS, Results, variant_order
+from scripts.experiment.results.palette import (
     MODALITY_COLOURS,
     SITE_COLOURS,
     colours_of,
     in_order,
     variant_label,
 )
-from scripts.experiment.figures.values import Drawing, NothingToDrawError, told_cohort
-from scripts.experiment.results import FEATURES, VARIANTS, Results, variant_order
+from scripts.experiment.results.scores import Drawing, NothingToDrawError, told_cohort
 
 __all__ = ["draw_embeddings", "embed", "feature_tsne"]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from scripts.checkout import BUNDLE_NAMES, BUNDLES
-from scripts.data.cohort.arc import make_arc_cohort
-from scripts.data.cohort.ixi import make_ixi_cohort
+from scripts.bundles import BUNDLE_NAMES, BUNDLES
+from scripts.cohort.arc_cohort import make_arc_cohort
+from scripts.cohort.ixi_cohort import make_ixi_cohort
 from scripts.package import package_bundle, unpack_bundle
 
 TASK: dict[str, Any] = {

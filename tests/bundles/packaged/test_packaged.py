@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.checkout import BUNDLES
+from scripts.bundles import BUNDLES
 from scripts.package import package_bundle
 
 SCHEMA = Path(__file__).parents[1] / "meta_schema_20240725.json"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.data.cohort.arc import make_arc_cohort
-from scripts.data.cohort.ixi import make_ixi_cohort
+from scripts.cohort.arc_cohort import make_arc_cohort
+from scripts.cohort.ixi_cohort import make_ixi_cohort
 from scripts.networks import Encoder
 
 BUNDLES = ("ixi_seg", "arc_lesion", "ixi_denoise")

@@ -1,0 +1,242 @@
+"""The embedded IXI cohort: simulated whole heads of three sites, in files named as IXI's, with SPM-like tissue maps."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from scripts.cohort.finish import finish_cohort
+from scripts.cohort.head import head_grid
+from scripts.cohort.lattice import Array, stream
+from scripts.cohort.make import check_numbers, check_spacing, claim, make_all
+from scripts.cohort.person import draw_person
+from scripts.cohort.scanner import Head, Sequence3D, View, acquire, make_head, reslice, write_image
+from scripts.cohort.template import TISSUES
+from scripts.errors import InputError
+from scripts.io.write import write_text
+
+__all__ = ["SCANNERS", "Scanner", "cohort_ixi", "make_ixi_cohort"]
+
+_VERSION = 1
+_NUMBERS = 10_000  # no subject of another embedded cohort has a number from here on
+_NOT_GREY = ("white", "csf")
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """A site: field strength [T], protocols, coil and noise as in `acquire`, slices of its T2 and PD."""
+
+    field_strength: float
+    t1: Sequence3D
+    t2: Sequence3D
+    pd: Sequence3D
+    bias: float
+    noise: float
+    slices: int
+
+
+def _mprage(**protocol: float) -> Sequence3D:
+    return Sequence3D("mprage", {"n": 150, "efficiency": 0.96, **protocol})
+
+
+def _fse(te: float, tr: float) -> Sequence3D:
+    return Sequence3D("fse", {"te": te, "tr": tr})
+
+
+SCANNERS = {
+    "Guys": Scanner(
+        1.5,
+        _mprage(tr=2.3, ti=0.95, tx=9.813e-3, te=4.603e-3, flip_angle=8.0),
+        _fse(0.1, 8.17834),
+        _fse(0.008, 8.17834),
+        bias=0.08,
+        noise=0.035,
+        slices=130,
+    ),
+    "HH": Scanner(
+        3.0,
+        _mprage(tr=2.5, ti=1.05, tx=9.6e-3, te=4.603e-3, flip_angle=8.0),
+        _fse(0.1, 5.72579),
+        _fse(0.008, 5.72579),
+        bias=0.20,
+        noise=0.03,
+        slices=120,
+    ),
+    "IOP": Scanner(
+        1.5,
+        _mprage(tr=1.9, ti=0.75, tx=8.0e-3, te=3.4e-3, flip_angle=12.0),
+        _fse(0.09, 6.2),
+        _fse(0.012, 6.2),
+        bias=0.12,
+        noise=0.045,
+        slices=124,
+    ),
+}
+"""Site -> scanner. TE, flip angle and pulse spacing of T1, TR and TE of T2 and PD of Guys and HH are as published
+on IXI's pages; inversion and repetition of the T1 were not, nor anything of IOP: those are plausible ones."""
+
+_README = """Embedded IXI-like cohort (simulated)
+
+These are not measurements of people. T1, T2 and PD images of whole heads were simulated from the ICBM 2009a
+nonlinear symmetric average brain (Fonov et al. 2011, doi:10.1016/j.neuroimage.2010.07.033), deformed and refolded
+for each subject, with tissue values from the literature and a coarse simulated head around it. Names, grids, field
+strengths and, where published, timings are those of the IXI dataset (https://brain-development.org/ixi-dataset/), of
+which nothing is contained; IOP's are made up. c1, c2 and c3 beside each image are the shares of grey matter, white
+matter and fluid that it was made of, named as SPM names its maps. cohort.json holds the settings: the same settings
+give the same bytes.
+"""
+
+
+def cohort_ixi(
+    out: str,
+    guys: int = 20,
+    hh: int = 4,
+    iop: int = 4,
+    seed: int = 0,
+    spacing: float | None = None,
+    jobs: int | None = None,
+) -> None:
+    """Write the embedded IXI cohort and say what was written; the command ``cohort ixi``. See `make_ixi_cohort`."""
+    check_spacing(spacing)
+    size = (guys + hh + iop) * (60.0 if spacing is None else 60.0 / spacing**3)
+    grid = "IXI's own voxels" if spacing is None else f"{spacing:g} mm"
+    tqdm.write(
+        f"Simulating heads of {guys} (Guys), {hh} (HH) and {iop} (IOP) subjects, {grid}, seed {seed}, into {out} "
+        f"(about {size:.0f} MB)"
+    )
+    path = make_ixi_cohort(out, guys=guys, hh=hh, iop=iop, seed=seed, spacing=spacing, jobs=jobs)
+    what = "IXI*-T1, -T2 and -PD.nii.gz with c1, c2, c3 maps"
+    finish_cohort(path, "ixi", what, ("ixi_seg", "ixi_denoise"), jobs=jobs)
+
+
+def make_ixi_cohort(
+    out: str | Path,
+    *,
+    guys: int = 20,
+    hh: int = 4,
+    iop: int = 4,
+    seed: int = 0,
+    spacing: float | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Write simulated heads in files named as IXI's and return their folder.
+
+    Every file is moved into place whole, a subject's images after its tissue maps; an interrupted run is
+    continued by the same call, and larger counts extend the cohort. A subject does not depend on the counts,
+    nor on ``jobs``. One run at a time may write to a folder.
+
+    Args:
+        out: folder to write.
+        guys: subjects of Guy's Hospital (1.5 T).
+        hh: subjects of Hammersmith Hospital (3 T).
+        iop: subjects of the Institute of Psychiatry (1.5 T).
+        seed: of everything random.
+        spacing: isotropic voxels [mm], 0.9 to 8; None takes IXI's own grids (T1 sagittal 0.9375 x 0.9375 x 1.2 mm,
+            T2 and PD axial 0.9375 x 0.9375 x 1.25 mm).
+        jobs: subjects made at once; by default one per core, at most 4.
+        progress: whether to show a bar.
+
+    Raises:
+        InputError: if a setting is out of range, or ``out`` holds something else, or other subjects.
+    """
+    check_numbers(seed, jobs, guys=guys, hh=hh, iop=iop)
+    if guys + hh + iop < 1 or max(guys, hh, iop) > 330:
+        raise InputError(f"guys={guys}, hh={hh}, iop={iop}: choose 1 to 330 subjects of a site")
+    spacing = check_spacing(spacing)
+    root = Path(out)
+    claim(root, {"cohort": "ixi", "version": _VERSION, "seed": int(seed), "spacing": spacing})
+    write_text(root / "README", _README)
+    names = [_name(site, k) for site, n in zip(SCANNERS, (guys, hh, iop), strict=True) for k in range(1, n + 1)]
+    names.sort()
+    held = {path.name[: -len("-T1.nii.gz")] for path in root.glob("IXI*-T1.nii.gz")}
+    if not held <= set(names):
+        raise InputError(
+            f"{root} holds {len(held)} subjects, among them {min(held - set(names))}, not of the "
+            f"{len(names)} asked for (guys={guys}, hh={hh}, iop={iop}): choose another --out"
+        )
+    missing = [name for name in names if not all((root / file).is_file() for file in _files(name))]
+    fine = 1.0 if spacing is None else spacing
+    make_all(
+        names,
+        missing,
+        lambda name: _make_subject(root, name, seed, spacing, fine),
+        spacing=fine,
+        jobs=jobs,
+        progress=progress,
+    )
+    return root
+
+
+def _name(site: str, k: int) -> str:
+    """Return the name of the k-th subject (from 1) of a site; the sites' numbers interleave, as in IXI."""
+    number = 3 * k - 1 + list(SCANNERS).index(site)
+    return f"IXI{number:03d}-{site}-{700 + 2 * number:04d}"
+
+
+def _files(name: str) -> list[str]:
+    """Return a subject's files in the order in which they appear: the images last."""
+    images = [f"{name}-{kind}.nii.gz" for kind in ("T1", "T2", "PD")]
+    return [*(f"c{tissue}{image}" for image in images for tissue in (1, 2, 3)), *images]
+
+
+def _views(site: str, spacing: float | None, rng: np.random.Generator) -> tuple[View, View]:
+    """Return the voxels of T1 and of T2 and PD, a little tilted and shifted."""
+    t1_tilt, t2_tilt = rng.normal(0.0, 2.0, 3), rng.normal(0.0, 3.0, 3)
+    shift = rng.normal(0.0, 2.0, 3)
+    t1 = View(
+        "PSR",
+        (256, 256, 150),
+        (0.9375, 0.9375, 1.2),
+        (shift[0], -26.0 + shift[1], -14.0 + shift[2]),
+        (t1_tilt[0], t1_tilt[1], t1_tilt[2]),
+    )
+    slices = SCANNERS[site].slices
+    t2 = View(
+        "LAS",
+        (256, 256, slices),
+        (0.9375, 0.9375, 1.25),
+        (shift[0], -26.0 + shift[1], 8.0 + shift[2]),
+        (t2_tilt[0], t2_tilt[1], t2_tilt[2]),
+    )
+    return t1.at(spacing), t2.at(spacing)
+
+
+def _make_subject(root: Path, name: str, seed: int, spacing: float | None, fine: float) -> None:
+    """Make one subject in a temporary folder and move its files into place.
+
+    In that folder names begin with a dot: whoever searches the cohort for IXI* finds no half subject there.
+    """
+    number, site = _NUMBERS + int(name[3:6]), name.split("-")[1]
+    scanner = SCANNERS[site]
+    head = make_head(draw_person(number, seed, 0.0), seed, head_grid(fine), scanner.field_strength)
+    rng = stream(seed, number, "scan")
+    t1, t2 = _views(site, spacing, rng)
+    temporary = root / f".part-{name}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    tissues = _tissue_shares(head)
+    for kind, sequence, view in (("T1", scanner.t1, t1), ("T2", scanner.t2, t2), ("PD", scanner.pd, t2)):
+        image = acquire(head, sequence, view, rng, bias=scanner.bias, noise=scanner.noise)
+        write_image(temporary / f".{name}-{kind}.nii.gz", image, view)
+        if kind != "PD":  # lies on the grid of T2
+            stored = np.floor(reslice(tissues, head.anatomy.grid, view) * np.float32(255.0) + np.float32(1e-3))
+        for number_of, share in enumerate(stored.clip(0, 255).astype(np.uint8), start=1):
+            write_image(temporary / f".c{number_of}{name}-{kind}.nii.gz", share, view, step=1 / 255)
+    for file in _files(name):
+        (temporary / f".{file}").replace(root / file)
+    temporary.rmdir()
+
+
+def _tissue_shares(head: Head) -> Array:
+    """Return shares (3, I, J, K) of grey matter with the deep nuclei, of white matter, and of fluid."""
+    anatomy = head.anatomy
+    white, csf = (anatomy.fractions[TISSUES.index(name)] for name in _NOT_GREY)
+    grey = anatomy.fractions.sum(0) - white - csf
+    shares = np.stack([anatomy.volume(values) for values in (grey, white, csf)])
+    shares[2] += head.fluid
+    return shares.clip(0.0, 1.0)

@@ -1,9 +1,0 @@
-"""Quality pages: one picture and one row of numbers a subject, on a page that opens from disk."""
-
-from __future__ import annotations
-
-from scripts.data.qc.page import write_page
-from scripts.data.qc.rows import Layout, write_row
-from scripts.data.qc.run import write_qc
-
-__all__ = ["Layout", "write_page", "write_qc", "write_row"]

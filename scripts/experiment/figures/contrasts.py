@@ -1,0 +1,187 @@
+"""What pretraining sees: contrasts simulated from quantitative maps, and the pairs of views of each variant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scripts.experiment.results.collect import Results
+from scripts.experiment.results.palette import variant_colours, variant_label
+from scripts.experiment.results.scores import Drawing, NothingToDrawError
+from scripts.physics import Protocol, simulate, typical_protocols
+
+__all__ = ["contrast_gallery", "protocol_lines", "view_pairs"]
+
+_WIDTH = 8.5
+_HEIGHT = 0.45  # of the slice: 0 at the lowest brain voxel, 1 at the highest
+_ANATOMIES = 2
+_VIEW = 112.0  # mm, about the side of a view
+_MODES = {
+    "base": "always MPRAGE",
+    "seqaug": "one drawn sequence for both views",
+    "seqinv": "another sequence for each view",
+}
+
+
+@dataclass(frozen=True)
+class Person:
+    """Maps (C, I, J, K) of a subject, what to call it and the side of its voxels [mm]."""
+
+    name: str
+    maps: NDArray[np.float32]
+    spacing: float
+
+
+def contrast_gallery(results: Results) -> Drawing:
+    """Return an axial slice in each typical contrast with its protocol, of a subject of each group.
+
+    Raises:
+        NothingToDrawError: the quantitative maps of the grid are gone.
+        InputError: they cannot be read.
+    """
+    from matplotlib.figure import Figure
+
+    people = _people(results)
+    protocols = typical_protocols()
+    figure = Figure(figsize=(_WIDTH, 1.62 * len(people) + 0.75), layout="constrained", facecolor="black")
+    axes = figure.subplots(len(people), len(protocols), squeeze=False)
+    for number, (row, person) in enumerate(zip(axes, people, strict=True)):
+        plane = _axial(person.maps)
+        for axis, (name, protocol) in zip(row, protocols.items(), strict=True):
+            image = _simulated(plane, protocol)
+            low, high = np.quantile(image[image > 0], (0.01, 0.995))
+            axis.imshow(
+                image.T, cmap="gray", origin="lower", vmin=min(low, 0.3 * high), vmax=high, interpolation="nearest"
+            )
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if number == 0:
+                axis.set_title(name, color="white", fontsize=9, weight="bold")
+            if number == len(people) - 1:
+                axis.set_xlabel("\n".join(protocol_lines(protocol)), color="white", fontsize=7.5)
+        row[0].set_ylabel(person.name, color="white", fontsize=8)
+    caption = (
+        "One slice of quantitative maps (PD, R1, R2*, MTsat) in the contrasts that the signal equations make of them"
+        " with typical protocols; TR repetition, TE echo and TI inversion time, FA flip angle. Each image has a window"
+        " of its own."
+    )
+    return Drawing("Simulated contrasts and their protocols", caption, figure)
+
+
+def view_pairs(results: Results) -> Drawing:
+    """Return pairs of views as each variant's pretraining draws them, from the same maps.
+
+    Raises:
+        NothingToDrawError: the quantitative maps of the grid are gone.
+        InputError: they cannot be read.
+    """
+    from matplotlib.figure import Figure
+
+    regions, patch, spacing = _regions(_people(results))
+    figure = Figure(figsize=(_WIDTH, 2.85 * len(_MODES)), layout="constrained")
+    axes = figure.subplots(len(_MODES), 2 * len(regions), squeeze=False)
+    for row, (mode, told) in zip(axes, _MODES.items(), strict=True):
+        colour = variant_colours([mode])[mode]
+        row[0].set_title(f"{variant_label(mode)}: {told}", loc="left", fontsize=10, weight="bold", color=colour)
+        made = _views(mode, patch)(regions, step=0)
+        for place, axis in enumerate(row):
+            b, view = divmod(place, 2)
+            n = view * len(regions) + b
+            plane = made["image"][n, 0, :, :, patch // 2].numpy()
+            axis.imshow(plane.T, cmap="gray", origin="lower", vmin=-2, vmax=3, interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+            told_view = f"anatomy {b + 1}, view {view + 1}"
+            axis.set_xlabel(f"{told_view}: {_view_label(made['params'].protocols[n])}", fontsize=7.5)
+    caption = (
+        f"Two views of each of {len(regions)} anatomies as the encoder gets them ({patch} voxels of {spacing:g} mm"
+        " along each side, the central slice), drawn from the paper's ranges of protocols with all augmentations: crop,"
+        " rotation, flip, warp, bias field, noise, Gibbs ringing, blanked cuboids. The anatomies are the same in all"
+        " rows; contrastive pretraining pulls the two views of one anatomy together."
+    )
+    return Drawing("What the three variants see in pretraining", caption, figure)
+
+
+def protocol_lines(protocol: Protocol) -> list[str]:
+    """Return name and parameters of a protocol, a line each, times in milliseconds and flip angles in degrees."""
+    given = protocol.parameters
+    lines = []
+    for label, names in (("TR", ("tr",)), ("TE", ("te",)), ("TI", ("ti", "ti1", "ti2"))):
+        times = [1000 * given[name] for name in names if name in given]
+        if times:
+            lines.append(f"{label} {'/'.join(f'{time:.1f}' if time < 10 else f'{time:.0f}' for time in times)} ms")
+    angles = [given[name] for name in ("flip_angle", "flip_angle1", "flip_angle2") if name in given]
+    if angles:
+        lines.append(f"FA {'/'.join(f'{angle:.0f}' for angle in angles)}°")
+    return lines
+
+
+def _view_label(protocol: Protocol) -> str:
+    name, parameters = str(protocol).split(" TR ")[0], protocol_lines(protocol)
+    return f"{name}\n{', '.join(parameters[:2])}\n{', '.join(parameters[2:])}"
+
+
+def _people(results: Results) -> list[Person]:
+    """Return the first subject of each group."""
+    from scripts.data.qmri import find_subjects, load_maps
+
+    folder = results.facts.get("qmri")
+    if not folder or not Path(folder).is_dir():
+        raise NothingToDrawError("the grid's quantitative maps are not on this machine")
+    first: dict[str, dict[str, Any]] = {}
+    for entry in find_subjects(folder):
+        first.setdefault(entry.get("group") or entry["subject"], entry)
+    people = []
+    for name, entry in list(first.items())[:_ANATOMIES]:
+        maps, affine = load_maps(entry)
+        people.append(Person(name, maps, float(np.linalg.norm(affine[:3, 0]))))
+    return people
+
+
+def _axial(maps: NDArray[np.float32]) -> Tensor:
+    """Return one slice of maps, (1, C, I, J, 1), cut to the brain."""
+    used = np.flatnonzero((maps[0] > 0).any(axis=(0, 1)))
+    level = round(float(used[0] + _HEIGHT * (used[-1] - used[0])))
+    plane = maps[:, :, :, level : level + 1]
+    inside = [np.flatnonzero((plane[0] > 0).any(axis=axis)) for axis in ((1, 2), (0, 2))]
+    box = [slice(max(found[0] - 2, 0), found[-1] + 3) for found in inside]
+    return torch.from_numpy(np.ascontiguousarray(plane[:, box[0], box[1]]))[None]
+
+
+def _simulated(plane: Tensor, protocol: Protocol) -> NDArray[np.float32]:
+    r2 = plane[:, 4:5] if plane.shape[1] > 4 else None
+    image = simulate(plane[:, :4], [protocol], r2=r2, r2_from="r2star" if r2 is None else "r2")
+    return np.asarray(image[0, 0, :, :, 0].numpy())
+
+
+def _views(mode: Any, patch: int) -> Any:
+    from scripts.views import ViewGenerator
+
+    return ViewGenerator(mode, patch_size=patch)
+
+
+def _regions(people: Sequence[Person]) -> tuple[Tensor, int, float]:
+    """Return regions (B, C, R, R, R) about the middle of the brains, the side of their views and the voxel [mm]."""
+    from scripts.views import region_size
+
+    maps = [person.maps for person in people]
+    spacing = people[0].spacing
+    patch = max(16, 8 * round(_VIEW / spacing / 8))
+    side = region_size(patch)
+    regions = np.zeros((len(maps), min(len(own) for own in maps), side, side, side), dtype=np.float32)
+    for region, own in zip(regions, maps, strict=True):
+        centre = [round(float(np.median(found))) for found in np.nonzero(own[0] > 0)]
+        # whatever of the region lies outside the volume stays empty
+        first = [middle - side // 2 for middle in centre]
+        source = tuple(slice(max(at, 0), at + side) for at in first)
+        part = own[(slice(len(region)), *source)]
+        target = tuple(slice(max(-at, 0), max(-at, 0) + size) for at, size in zip(first, part.shape[1:], strict=True))
+        region[(slice(None), *target)] = part
+    return torch.from_numpy(regions), patch, spacing

@@ -1,0 +1,1 @@
+"""What a grid of runs is: presets, axes, cells."""

@@ -1,0 +1,215 @@
+"""A preset expanded into cells: bundle runs with all their settings, under names that follow from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from scripts.errors import InputError
+from scripts.experiment.grid.presets import Preset, TaskGrid
+
+__all__ = ["ENCODERLESS", "LAYOUTS", "PRETRAIN", "Cell", "Choice", "expand"]
+
+PRETRAIN = "pretrain"
+ENCODERLESS = {"random": "random", "scratch": "none"}
+"""Variants without a pretraining -> the bundles' option ``encoder``."""
+
+LAYOUTS = {PRETRAIN: "qmri", "ixi_seg": "ixi", "arc_lesion": "arc", "ixi_denoise": "ixi"}
+"""Task -> the dataset that it reads."""
+
+_BUNDLES = {PRETRAIN: "pretrain_seqinv"}
+_EMBEDDED_BY = "ixi_seg"
+_MODES = ("base", "seqaug", "seqinv")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its evaluation.
+
+    Attributes:
+        task: pretrain, ixi_seg, arc_lesion or ixi_denoise.
+        variant: which pretraining.
+        modality: trained and tested on; ``qmri`` for the pretraining.
+        fraction: label fraction.
+        seed: of everything that is drawn.
+        configs: overlays on train.json.
+        settings: overrides on top, without folders.
+        encoder: name of the cell that makes its encoder, empty where there is none.
+        data: what identifies its dataset.
+        seconds: the preset's estimate.
+    """
+
+    task: str
+    variant: str
+    modality: str
+    fraction: float
+    seed: int
+    configs: tuple[str, ...]
+    settings: Mapping[str, Any] = field(hash=False)
+    encoder: str
+    data: str
+    seconds: float
+
+    @property
+    def bundle(self) -> str:
+        """The bundle that it runs."""
+        return _BUNDLES.get(self.task, self.task)
+
+    @property
+    def name(self) -> str:
+        """Readable, and unique to everything that its result depends on: a changed grid makes new cells."""
+        told = [self.task, self.variant, self.modality, f"{self.fraction:g}", f"s{self.seed}"]
+        return "-".join([*told[: 2 if self.task == PRETRAIN else 4], told[4], self._digest()])
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        if self.task == PRETRAIN:
+            return f"pretrain {self.variant}, seed {self.seed}"
+        return f"{self.task} {self.variant} {self.modality} {self.fraction:.0%}, seed {self.seed}"
+
+    def keys(self) -> dict[str, Any]:
+        """Return what tells it from the other cells of one grid."""
+        names = ("task", "variant", "modality", "fraction", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    def _digest(self) -> str:
+        content = [self.configs, dict(self.settings), self.encoder, self.data]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A part of a grid; None takes what the preset says.
+
+    Attributes:
+        tasks: of pretrain, ixi_seg, arc_lesion and ixi_denoise; the pretraining that a task needs is always in.
+        variants: base, seqaug, seqinv, random, scratch, and the preset's study variants.
+        modalities: T1w, T2w, PDw, FLAIR.
+        fractions: label fractions.
+        seeds: whole numbers.
+        study: add the study's variants on the study's tasks.
+    """
+
+    tasks: Sequence[str] | None = None
+    variants: Sequence[str] | None = None
+    modalities: Sequence[str] | None = None
+    fractions: Sequence[float] | None = None
+    seeds: Sequence[int] | None = None
+    study: bool = False
+
+    def options(self) -> str:
+        """Return it as options of the command line, with a space before each."""
+        parts = {
+            "task": self.tasks,
+            "variant": self.variants,
+            "modality": self.modalities,
+            "label_fraction": self.fractions,
+            "seeds": self.seeds,
+        }
+        told = [f" --{name} {','.join(map(str, part))}" for name, part in parts.items() if part is not None]
+        return "".join([*told, " --study" if self.study else ""])
+
+
+def expand(preset: Preset, choice: Choice, data: Mapping[str, str]) -> list[Cell]:
+    """Return the cells of a preset, pretrainings first, each before the cells that need it.
+
+    Args:
+        preset: the grid.
+        choice: the part of it that is wanted.
+        data: layout (qmri, ixi, arc) -> what identifies the dataset.
+
+    Raises:
+        InputError: a choice that the preset does not have, or that leaves nothing.
+    """
+    _check(preset, choice)
+    seeds = preset.seeds if choice.seeds is None else choice.seeds
+    variants = list(preset.variants if choice.variants is None else choice.variants)
+    if choice.study:
+        variants += [name for name in preset.study if name not in variants]
+    tasks = [PRETRAIN, *preset.tasks] if choice.tasks is None else list(choice.tasks)
+    encoders: dict[tuple[str, int], Cell] = {}
+    downstream: list[Cell] = []
+    for seed in seeds:
+        for variant in variants:
+            made = None if variant in ENCODERLESS else _pretraining(preset, variant, seed, data[LAYOUTS[PRETRAIN]])
+            cells = list(_task_cells(preset, choice, tasks, variant, seed, made, data))
+            if made is not None and (cells or PRETRAIN in tasks):
+                encoders[variant, seed] = made
+            downstream += cells
+    if not encoders and not downstream:
+        raise InputError("nothing is left of the grid: no task has such a modality or label fraction")
+    order = {task: place for place, task in enumerate(preset.tasks)}
+    downstream.sort(key=lambda cell: order[cell.task])
+    return [*encoders.values(), *downstream]
+
+
+def _pretraining(preset: Preset, variant: str, seed: int, data: str) -> Cell:
+    part, extra = preset.pretrain, preset.study.get(variant, TaskGrid())
+    mode = variant if variant in _MODES else "seqinv"
+    return Cell(
+        task=PRETRAIN,
+        variant=variant,
+        modality="qmri",
+        fraction=1.0,
+        seed=seed,
+        configs=(*part.configs, *extra.configs),
+        settings={**part.settings, "mode": mode, **extra.settings, "variant": variant, "seed": seed},
+        encoder="",
+        data=data,
+        seconds=part.seconds,
+    )
+
+
+def _task_cells(
+    preset: Preset,
+    choice: Choice,
+    tasks: Sequence[str],
+    variant: str,
+    seed: int,
+    encoder: Cell | None,
+    data: Mapping[str, str],
+) -> Iterator[Cell]:
+    # a study variant is tested where the study says, unless the user says where
+    limits = preset.study_tasks if variant in preset.study else preset.tasks
+    for task in (name for name in tasks if name in limits):
+        part = preset.tasks[task]
+        modalities = [m for m in limits[task].modalities if choice.modalities is None or m in choice.modalities]
+        fractions = limits[task].fractions if choice.fractions is None else choice.fractions
+        for modality in modalities:
+            for fraction in fractions:
+                source: dict[str, Any] = {"encoder": ENCODERLESS[variant]} if encoder is None else {}
+                if task == _EMBEDDED_BY and fraction == max(fractions):
+                    source["embed"] = True  # a frozen encoder gives the same features whatever the fraction
+                own = {"modality": modality, "label_fraction": fraction, "variant": variant, "seed": seed}
+                yield Cell(
+                    task=task,
+                    variant=variant,
+                    modality=modality,
+                    fraction=fraction,
+                    seed=seed,
+                    configs=part.configs,
+                    settings={**part.settings, **source, **own},
+                    encoder="" if encoder is None else encoder.name,
+                    data=data[LAYOUTS[task]],
+                    seconds=part.seconds,
+                )
+
+
+def _check(preset: Preset, choice: Choice) -> None:
+    known_variants = [*_MODES, *ENCODERLESS, *preset.study]
+    known_modalities = list(dict.fromkeys(m for part in preset.tasks.values() for m in part.modalities))
+    for what, chosen, known in (
+        ("task", choice.tasks, [PRETRAIN, *preset.tasks]),
+        ("variant", choice.variants, known_variants),
+        ("modality", choice.modalities, known_modalities),
+    ):
+        for name in chosen or ():
+            if name not in known:
+                raise InputError(f"{what} {name!r} is not in the preset {preset.name}: choose {', '.join(known)}")
+    for fraction in choice.fractions or ():
+        if not 0 < fraction <= 1:
+            raise InputError(f"label_fraction {fraction} is no share: choose above 0 and up to 1, such as 0.1")

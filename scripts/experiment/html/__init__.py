@@ -1,8 +1,0 @@
-"""The report as one page: tables, figures and a viewer of volumes, in one HTML file that opens from disk."""
-
-from __future__ import annotations
-
-from scripts.experiment.html.page import write_html
-from scripts.experiment.html.viewer import niivue_source, viewer_content
-
-__all__ = ["niivue_source", "viewer_content", "write_html"]

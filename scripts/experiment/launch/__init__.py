@@ -1,0 +1,1 @@
+"""Where a grid runs and how: processes, submitit, Slurm, several GPUs."""

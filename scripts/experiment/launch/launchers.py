@@ -1,0 +1,150 @@
+"""Stages of jobs through submitit: in processes of this machine, or as one Slurm array per stage."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from tqdm import tqdm
+
+from scripts.errors import InputError
+from scripts.experiment.launch.local import Machine, local_jobs
+from scripts.experiment.launch.options import LAUNCHERS, LaunchOptions
+from scripts.experiment.launch.slurm import array_id, ended, submit_arrays
+from scripts.experiment.launch.work import alive
+
+__all__ = ["Launch", "LaunchOptions", "submit_stages"]
+
+T = TypeVar("T")
+
+
+@dataclass
+class Launch(Generic[T]):
+    """What became of the jobs.
+
+    Attributes:
+        ids: stage -> Slurm's number of its array; empty for local jobs.
+        finished: what was worked on to the end.
+        failed: what failed, and why in one line.
+        left: what was handed to Slurm and not waited for.
+    """
+
+    ids: dict[str, str] = field(default_factory=dict)
+    finished: list[T] = field(default_factory=list)
+    failed: list[tuple[T, str]] = field(default_factory=list)
+    left: list[T] = field(default_factory=list)
+
+
+def submit_stages(
+    stages: Sequence[tuple[str, Sequence[T]]],
+    work: Callable[[T], None],
+    *,
+    launcher: str,
+    folder: Path,
+    options: LaunchOptions | None = None,
+    title: Callable[[T], str] = str,
+    headline: Callable[[T], str] | None = None,
+    name: str = "experiment",
+    afterwards: str = "python -m scripts experiment report",
+) -> Launch[T]:
+    """Have ``work`` done on every item, stage after stage; a failure is told and the rest goes on.
+
+    A job that is preempted or reaches its time limit is queued again, so ``work`` has to continue what it began. Local
+    jobs end with this process, however it ends; Slurm's do not.
+
+    Args:
+        stages: (name, items); a stage begins when all of the one before have ended, well or not.
+        work: a function of a module, called with one item in a process of its own.
+        launcher: local or slurm.
+        folder: gets a folder per launch, of logs and what submitit needs; for Slurm, one that all nodes see.
+        options: how many jobs at once and what each may use.
+        title: what an item is called.
+        headline: how good the result of a finished item is, in a few words.
+        name: of the jobs in Slurm's queue.
+        afterwards: what to type when all is done.
+
+    Raises:
+        InputError: no such launcher, no submitit, no Slurm here, or Slurm refuses the jobs.
+    """
+    if launcher not in LAUNCHERS:
+        raise InputError(f"launcher is {launcher!r}: choose one of {', '.join(LAUNCHERS)}")
+    submitit = _submitit()
+    options = options or LaunchOptions()
+    todo = [(stage, items) for stage, items in stages if items]
+    folder = folder.resolve() / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    teller = _Teller(title, headline, folder, Launch[T]())
+    if launcher == "local":
+        machine = Machine(options)
+        with alive(folder) as lock:
+            for stage, items in todo:
+                with closing(local_jobs(submitit, items, work, machine, lock)) as outcomes:
+                    teller.tell_all(stage, items, outcomes)
+        teller.sum_up(afterwards)
+        return teller.launch
+    arrays = submit_arrays(submitit, todo, work, folder, options, name)
+    teller.begin(todo, arrays)
+    if options.wait:
+        for (stage, items), jobs in zip(todo, arrays, strict=True):
+            teller.tell_all(stage, items, ended(jobs))
+        teller.sum_up(afterwards)
+    else:
+        teller.launch.left = [item for _, items in todo for item in items]
+        tqdm.write(f"When they are done, or to see how far they are:  {afterwards}")
+    return teller.launch
+
+
+@dataclass
+class _Teller(Generic[T]):
+    """Keeps count and says what became of each item."""
+
+    title: Callable[[T], str]
+    headline: Callable[[T], str] | None
+    folder: Path
+    launch: Launch[T]
+
+    def begin(self, stages: Sequence[tuple[str, Sequence[T]]], arrays: Sequence[Sequence[Any]]) -> None:
+        """Say what Slurm was handed, and how to see and stop it."""
+        for (stage, items), jobs in zip(stages, arrays, strict=True):
+            self.launch.ids[stage] = array_id(jobs)
+            tqdm.write(f"{stage}: {len(items)} jobs, Slurm's number {array_id(jobs)}")
+        if self.launch.ids:
+            tqdm.write(f"Queue:  squeue --jobs={','.join(self.launch.ids.values())}")
+            tqdm.write(f"Stop:   scancel {' '.join(self.launch.ids.values())}")
+            tqdm.write(f"Logs:   {self.folder}")
+
+    def tell_all(self, stage: str, items: Sequence[T], outcomes: Iterable[tuple[int, Any, str | None]]) -> None:
+        """Say of each item how it ended; ``outcomes`` yields its index, its job and why it failed, or None."""
+        with tqdm(total=len(items), desc=stage, unit="run") as bar:
+            for index, job, why in outcomes:
+                self._tell(items[index], job, why)
+                bar.update()
+
+    def sum_up(self, afterwards: str) -> None:
+        """Say how it went on the whole and what to type next."""
+        launch = self.launch
+        tqdm.write(f"\n{len(launch.finished)} finished, {len(launch.failed)} failed; logs in {self.folder}")
+        for item, why in launch.failed:
+            tqdm.write(f"failed: {self.title(item)}: {why}")
+        tqdm.write(f"Now:  {afterwards}")
+
+    def _tell(self, item: T, job: Any, why: str | None) -> None:
+        if why is None:
+            self.launch.finished.append(item)
+            tqdm.write(f"{self.title(item)}: {self.headline(item) if self.headline else 'finished'}")
+        else:
+            self.launch.failed.append((item, why))
+            tqdm.write(f"{self.title(item)}: FAILED, {why} (log: {job.paths.stderr})")
+
+
+def _submitit() -> Any:
+    try:
+        import submitit
+        import submitit.helpers
+    except ImportError as error:
+        raise InputError("--launcher needs submitit: pip install -e '.[cluster]'") from error
+    return submitit

@@ -1,0 +1,247 @@
+"""The grid's runs side by side in MLflow: its server on this machine, and the addresses of its comparison pages."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import webbrowser
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import quote
+from urllib.request import urlopen
+
+from scripts.errors import InputError
+from scripts.experiment.results.collect import variant_order
+from scripts.handlers.mlflow_run import CELL_TAG, find_parent, quiet_client
+
+__all__ = ["GridRuns", "comparison_url", "find_runs", "mlflow_server", "serve", "table_url"]
+
+_HOST = "127.0.0.1"
+_tell = partial(print, flush=True)  # whoever reads a pipe shall see the address while the server runs
+_PATIENCE = 120.0  # seconds until the server must answer; it takes some fifteen on two quiet cores
+
+
+@dataclass(frozen=True)
+class GridRuns:
+    """The evaluated runs of a grid.
+
+    Attributes:
+        experiment: MLflow's id of the experiment they lie in.
+        parent: id of the run that they lie beneath.
+        of_task: task -> ids of its runs, by modality, label fraction, variant and seed.
+    """
+
+    experiment: str
+    parent: str
+    of_task: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def all(self) -> list[str]:
+        """Return the ids of all runs, task after task."""
+        return [run for runs in self.of_task.values() for run in runs]
+
+
+def find_runs(uri: str, grid: str) -> GridRuns:
+    """Return the evaluated runs of a grid as last started, of each cell the last one.
+
+    Args:
+        uri: MLflow store.
+        grid: name of the grid.
+
+    Raises:
+        InputError: the store has no such grid, or none of its runs is finished.
+    """
+    client = quiet_client()(uri)
+    parent = find_parent(client, grid)
+    if parent is None:
+        raise InputError(f"{uri} holds no grid {grid!r}: start it with `python -m scripts experiment run`")
+    planned = _planned(client, parent)
+    latest = {cell: run for run in _evaluated(client, parent) if (cell := run.data.tags.get(CELL_TAG)) in planned}
+    if not latest:
+        raise InputError(f"no run of the grid {grid!r} is finished: type its `experiment run` command again")
+    variants = variant_order({run.data.tags.get("variant", "") for run in latest.values()})
+    of_task: dict[str, list[str]] = {}
+    for run in sorted(latest.values(), key=lambda run: _place(run.data.tags, variants)):
+        of_task.setdefault(run.data.tags.get("task", "other"), []).append(str(run.info.run_id))
+    return GridRuns(str(parent.info.experiment_id), str(parent.info.run_id), of_task)
+
+
+def comparison_url(server: str, experiment: str, runs: Sequence[str]) -> str:
+    """Return the address of the page on which MLflow compares runs.
+
+    Args:
+        server: such as ``http://127.0.0.1:5000``.
+        experiment: id of the experiment they lie in.
+        runs: their ids. They stand behind the #, which no server sees, so that their number has no limit there.
+    """
+    words = {"runs": json.dumps(list(runs)), "experiments": json.dumps([experiment])}
+    return f"{server}/#/compare-runs?" + _query(words)
+
+
+def table_url(
+    server: str, experiment: str, parent: str, *, tags: Mapping[str, str] | None = None, charts: bool = False
+) -> str:
+    """Return the address of MLflow's table of the runs beneath a parent run, sorted by name.
+
+    Args:
+        server: such as ``http://127.0.0.1:5000``.
+        experiment: id of the experiment they lie in.
+        parent: id of the run they lie beneath.
+        tags: only runs with these, such as ``{"task": "ixi_seg", "modality": "T1w"}``.
+        charts: a chart for each metric beside the table.
+    """
+    wanted = {"mlflow.parentRunId": parent, **(tags or {})}
+    chosen = " AND ".join(f"tags.{name} = '{value}'" for name, value in wanted.items())
+    # in its default order MLflow folds nested runs into their parent, and shows one line
+    order = {"orderByKey": "tags.`mlflow.runName`", "orderByAsc": "true"}
+    words = {"searchFilter": chosen, **order, **({"compareRunsMode": "CHART"} if charts else {})}
+    return f"{server}/#/experiments/{experiment}/runs?" + _query(words)
+
+
+def serve(
+    uri: str,
+    grid: str,
+    *,
+    port: int | None = None,
+    open_browser: bool = False,
+    tell: Callable[[str], object] = _tell,
+) -> None:
+    """Serve a store on this machine until Ctrl-C, and tell the addresses where the grid's runs are compared.
+
+    Args:
+        uri: MLflow store; one that is a server already is not served again.
+        grid: name of the grid.
+        port: of the server; None takes a free one.
+        open_browser: open the comparison of all runs.
+        tell: takes lines for the user.
+
+    Raises:
+        InputError: no such grid, none of its runs finished, or the server does not start.
+    """
+    found = find_runs(uri, grid)
+    if uri.startswith(("http://", "https://")):
+        _announce(uri.rstrip("/"), found, open_browser, tell)
+        return
+    tell("Starting MLflow ...")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("MLflow is stopped."))
+    with mlflow_server(uri, port=port) as (server, process):
+        _announce(server, found, open_browser, tell)
+        tell("Ctrl-C ends the server.")
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            tell("MLflow is stopped.")
+
+
+@contextmanager
+def mlflow_server(uri: str, *, port: int | None = None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Serve an MLflow store on this machine alone; give its address and its process, and stop it afterwards.
+
+    Raises:
+        InputError: the port is taken, or the server does not start.
+    """
+    port = _free_port(port)
+    # the server's jobs (of evaluations that are not ours) would take a gigabyte and half a minute
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", _HOST]
+    process = subprocess.Popen(
+        [*command, "--port", str(port), "--workers", "1"],
+        env={**os.environ, **quiet},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is ours, and the server's workers end with it
+    )
+    server = f"http://{_HOST}:{port}"
+    try:
+        _wait(server, process)
+        yield server, process
+    finally:
+        _stop(process)
+
+
+def _announce(server: str, found: GridRuns, open_browser: bool, tell: Callable[[str], object]) -> None:
+    every = comparison_url(server, found.experiment, found.all())
+    tell(f"All {len(found.all())} runs side by side:\n  {every}")
+    for task, runs in found.of_task.items():
+        side = comparison_url(server, found.experiment, runs)
+        charts = table_url(server, found.experiment, found.parent, tags={"task": task}, charts=True)
+        tell(f"{task}, {len(runs)} runs, side by side and as charts:\n  {side}\n  {charts}")
+    tell(f"As a table:\n  {table_url(server, found.experiment, found.parent)}")
+    if open_browser:
+        webbrowser.open(every)
+
+
+def _query(words: Mapping[str, str]) -> str:
+    return "&".join(f"{name}={quote(text, safe='')}" for name, text in words.items())
+
+
+def _planned(client: Any, parent: Any) -> set[str]:
+    """Return the cells of the grid: those of an earlier preset of its name lie beneath the same parent."""
+    plan = Path(client.download_artifacts(parent.info.run_id, "grid.json"))
+    return {cell["cell"] for cell in json.loads(plan.read_text(encoding="utf-8"))["cells"]}
+
+
+def _evaluated(client: Any, parent: Any) -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_runs(
+            [parent.info.experiment_id],
+            f"tags.mlflow.parentRunId = '{parent.info.run_id}' AND tags.evaluated = 'yes'",
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        yield from (run for run in page if run.info.status == "FINISHED")
+        token = page.token
+        if not token:
+            return
+
+
+def _place(tags: Mapping[str, str], variants: Sequence[str]) -> tuple[Any, ...]:
+    is_task = tags.get("task") != "pretrain"
+    fraction, variant = float(tags.get("fraction", 1)), variants.index(tags.get("variant", ""))
+    return is_task, tags.get("task", ""), tags.get("modality", ""), fraction, variant, tags.get("seed", "")
+
+
+def _free_port(wanted: int | None) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, wanted or 0))
+        except OSError:
+            raise InputError(f"port {wanted} is taken: give another by --port, or none for a free one") from None
+        return int(probe.getsockname()[1])
+
+
+def _wait(server: str, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise InputError(f"MLflow's server ended at once, status {process.returncode}: try `mlflow server` by hand")
+        try:
+            with urlopen(f"{server}/health", timeout=2):
+                return
+        except (URLError, OSError):
+            time.sleep(0.3)
+    raise InputError(f"MLflow's server gave no answer in {_PATIENCE:.0f} s: try `mlflow server` by hand")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server and its workers, which are of its process group."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(timeout=10)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        return

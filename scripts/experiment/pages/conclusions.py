@@ -1,0 +1,158 @@
+"""What the comparisons say, in sentences made from the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from scripts.experiment.results.collect import Results
+from scripts.experiment.tables.paper_layout import LAYOUTS
+
+__all__ = ["Tally", "agreement_with_paper", "limits", "tallies"]
+
+_SIMULATED = (
+    (
+        "Simulated heads stand in for patients",
+        "one averaged anatomy, warped per subject, with tissue values from the literature, three made-up scanners and "
+        "simple lesions. Its labels are the shares that the heads were made of. So the absolute numbers say nothing "
+        "about IXI, ARC or any patient, and are not to be set beside the paper's.",
+    ),
+    (
+        "What can be seen",
+        "whether the three ways of making views, trained alike and tested alike, differ in the direction that the "
+        "paper reports, and whether the pieces work from the maps to the table.",
+    ),
+    (
+        "What cannot",
+        "how large any difference is on patients, and anything about lesions as they really look.",
+    ),
+)
+_SHORT = (
+    "A small network",
+    "on small patches, pretrained and trained for minutes: a variant that needs longer to pay off looks worse here "
+    "than it is.",
+)
+_SMALL = 64  # voxels of a patch below which the training is a small one
+_ONE_SEED = (
+    "One seed",
+    "intervals and tests are over test subjects; they say nothing about how much a second training of the same recipe "
+    "would differ.",
+)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How one variant does against another in a table.
+
+    Attributes:
+        table: name of the table.
+        metric: that is compared.
+        first: the variant.
+        second: the other.
+        cells: site, modality and label fraction pairs that both have.
+        ahead: cells in which the first's mean is better.
+        median: of the cells' mean differences, in the table's unit; positive is better for the first.
+        better: parts of the table over all modalities in which the first is clearly better.
+        worse: those in which it is clearly worse.
+        parts: how many parts there are.
+    """
+
+    table: str
+    metric: str
+    first: str
+    second: str
+    cells: int
+    ahead: int
+    median: float
+    better: tuple[str, ...]
+    worse: tuple[str, ...]
+    parts: int
+
+
+def tallies(cells: pd.DataFrame, overall: pd.DataFrame, clear: float = 0.05) -> list[Tally]:
+    """Count where one variant is ahead of another, and name where it is so clearly.
+
+    Args:
+        cells: frame of `scripts.experiment.tables.all_tables.comparison_table`.
+        overall: frame of `scripts.experiment.tables.all_tables.overall_table`: tests over all modalities, each subject
+            counted once, because the few subjects of a single cell can hardly be clear about anything.
+        clear: corrected p below which a difference is clear.
+    """
+    keys = ["table", "metric", "first", "second"]
+    found = []
+    for names, rows in cells.groupby(keys, sort=False):
+        parts = overall[(overall[keys] == pd.Series(dict(zip(keys, names, strict=True)))).all(axis=1)]
+        told = parts[parts["p_holm"] < clear]
+        gain = rows["gain"].to_numpy()
+        table, metric, first, second = (str(name) for name in names)
+        found.append(
+            Tally(
+                table=table,
+                metric=metric,
+                first=first,
+                second=second,
+                cells=len(rows),
+                ahead=int((gain > 0).sum()),
+                median=float(np.median(gain)),
+                better=tuple(told.loc[told["gain"] > 0, "part"]),
+                worse=tuple(told.loc[told["gain"] < 0, "part"]),
+                parts=len(parts),
+            )
+        )
+    return found
+
+
+def agreement_with_paper(cells: pd.DataFrame, first: str, seconds: Sequence[str]) -> pd.DataFrame:
+    """Return how far differences between variants agree with those that the paper prints.
+
+    Args:
+        cells: a row per table cell: ``table``, ``metric``, ``site``, ``modality``, ``fraction``, ``variant``, ``mean``
+            and ``paper_mean`` in the same unit. Where less is better the sign is turned.
+        first: the variant that is compared.
+        seconds: those that it is compared with.
+
+    Returns:
+        ``table``, ``metric``, ``first``, ``second``, ``cells`` (that both have), ``same_sign``, ``paper_ahead`` and
+        ``ours_ahead`` (cells in which the first is better), ``spearman`` (rank correlation of the differences; NaN for
+        fewer than four cells, or where one side does not vary).
+    """
+    return pd.DataFrame(_agreements(cells, first, seconds))
+
+
+def limits(results: Results) -> list[tuple[str, str]]:
+    """Return what the numbers of a grid cannot say, as headings and sentences."""
+    runs = results.runs
+    told = list(_SIMULATED) if "embedded" in set(runs["cohort"]) else []
+    told += [_SHORT] if 0 < runs["patch_size"].min() < _SMALL else []
+    return told + ([_ONE_SEED] if runs["seed"].nunique() == 1 else [])
+
+
+def _agreements(cells: pd.DataFrame, first: str, seconds: Sequence[str]) -> Iterator[dict[str, object]]:
+    lower = {(layout.name, m.name) for layout in LAYOUTS for m in layout.metrics if m.better == "lower"}
+    keys = ["site", "modality", "fraction"]
+    for (table, metric), part in cells.groupby(["table", "metric"], sort=False):
+        sign = -1.0 if (table, metric) in lower else 1.0
+        ours = sign * part.pivot_table(index=keys, columns="variant", values="mean")
+        theirs = sign * part.pivot_table(index=keys, columns="variant", values="paper_mean")
+        for second in seconds:
+            if not all(name in frame for name in (first, second) for frame in (ours, theirs)):
+                continue
+            both = pd.DataFrame({"ours": ours[first] - ours[second], "paper": theirs[first] - theirs[second]}).dropna()
+            if both.empty:
+                continue
+            varied = len(both) >= 4 and both.nunique().min() > 1
+            yield {
+                "table": table,
+                "metric": metric,
+                "first": first,
+                "second": second,
+                "cells": len(both),
+                "same_sign": int((np.sign(both["ours"]) == np.sign(both["paper"])).sum()),
+                "paper_ahead": int((both["paper"] > 0).sum()),
+                "ours_ahead": int((both["ours"] > 0).sum()),
+                "spearman": float(stats.spearmanr(both["ours"], both["paper"])[0]) if varied else float("nan"),
+            }

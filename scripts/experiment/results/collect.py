@@ -1,0 +1,179 @@
+"""What a grid of runs found: collected from MLflow and the tables that the evaluations left there."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scripts.errors import InputError
+from scripts.handlers.mlflow_run import CELL_TAG, default_store, find_parent, quiet_client
+
+__all__ = ["FEATURES", "KEYS", "VARIANTS", "Results", "collect", "variant_order"]
+
+logger = logging.getLogger(__name__)
+
+KEYS = ("task", "variant", "modality", "fraction", "seed", "cohort")
+"""Columns that say which run a row belongs to; `seed` is int, `fraction` float, the others str."""
+
+VARIANTS = ("base", "seqaug", "seqinv", "random", "scratch")
+"""The paper's three and the two that bracket them; those of the study have other names."""
+
+FEATURES = "f"
+"""First letter of the columns of an encoder's pooled features: f0, f1 ..."""
+
+_TABLES = ("metrics.csv", "invariance.csv", "cases.csv", "features.csv")
+
+
+@dataclass(frozen=True)
+class Results:
+    """The finished runs of a grid. All tables are empty, with no columns promised, where nothing was found.
+
+    Attributes:
+        grid: its name.
+        uri: MLflow store.
+        runs: a row per run: `KEYS`, ``cell``, ``run_id``, ``started`` and ``ended`` (UTC timestamps),
+            ``minutes`` (of training), ``patch_size`` (voxels, 0: unknown), ``commit``.
+        scores: `KEYS`, then ``subject``, ``site``, ``class``, ``metric``, ``value``: every score of every subject.
+        invariance: `KEYS` (task pretrain), ``level``, ``metric``, ``value``, ``low``, ``high``, ``n``, ``chance``,
+            ``better`` (higher or lower), one row per encoder, level and metric; ``random`` is the untrained encoder.
+        cases: `KEYS`, ``rank`` (best, median, worst), ``subject``, ``site``, ``metric``, ``value``, and the paths
+            ``image``, ``truth``, ``prediction`` (NIfTI, one grid; labels, or the denoised and the clean image).
+        features: `KEYS`, ``subject``, ``site``, f0 .. f<C-1>: pooled encoder features of test images.
+        planned: all cells of the grid as last started, with or without a finished run: a row each of `KEYS` (but
+            cohort) and ``cell``.
+        facts: what the grid's parent run knows: preset, commit, hardware, data folders and such.
+    """
+
+    grid: str
+    uri: str
+    runs: pd.DataFrame
+    scores: pd.DataFrame
+    invariance: pd.DataFrame
+    cases: pd.DataFrame
+    features: pd.DataFrame
+    planned: pd.DataFrame
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def variants(self) -> list[str]:
+        """Return the variants that have a finished run, in the order of the tables."""
+        return variant_order(self.runs["variant"].unique()) if len(self.runs) else []
+
+
+def variant_order(names: Iterable[str]) -> list[str]:
+    """Return variants sorted: the paper's first, then random and scratch, then others by name."""
+    known = {name: place for place, name in enumerate(VARIANTS)}
+    return sorted(names, key=lambda name: (known.get(name, len(known)), name))
+
+
+def collect(grid: str, uri: str | None = None) -> Results:
+    """Read the finished runs of a grid from MLflow; where a cell was run twice, the last one counts.
+
+    Args:
+        grid: name of the grid.
+        uri: MLflow store, None takes the default one.
+
+    Raises:
+        InputError: the store has no such grid, or none of its runs is finished.
+    """
+    uri = uri or default_store()
+    client = quiet_client()(uri)
+    parent = find_parent(client, grid)
+    if parent is None:
+        raise InputError(f"{uri} holds no grid {grid!r}: start it with `python -m scripts experiment run`")
+    plan = json.loads(_artifact(client, parent.info.run_id, "grid.json").read_text())
+    planned = pd.DataFrame(plan["cells"])
+    latest = _latest(client, parent, set(planned["cell"]))
+    if not latest:
+        raise InputError(f"no run of the grid {grid!r} is finished: type its `experiment run` command again")
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in _TABLES}
+    rows = []
+    for run in latest:
+        keys = _keys(run)
+        rows.append({**keys, **_about(run)})
+        for name in _TABLES:
+            if _has(client, run, name):
+                table = pd.read_csv(_artifact(client, run.info.run_id, name), dtype={"subject": str, "site": str})
+                # the run says it all, and its tags are of one kind in all tables
+                own = table.drop(columns=[k for k in keys if k in table])
+                parts[name].append(pd.concat([pd.DataFrame([keys] * len(own), index=own.index), own], axis=1))
+    tables = {name: _joined(frames) for name, frames in parts.items()}
+    return Results(
+        grid=grid,
+        uri=uri,
+        runs=pd.DataFrame(rows),
+        scores=tables["metrics.csv"],
+        invariance=_by_encoder(tables["invariance.csv"]),
+        cases=tables["cases.csv"],
+        features=tables["features.csv"],
+        planned=planned,
+        facts=plan["facts"],
+    )
+
+
+def _latest(client: Any, parent: Any, cells: set[str]) -> list[Any]:
+    """Return the last evaluated run of each cell, in the order of their beginning."""
+    found: dict[str, Any] = {}
+    token = None
+    while True:
+        page = client.search_runs(
+            [parent.info.experiment_id],
+            f"tags.mlflow.parentRunId = '{parent.info.run_id}' AND tags.evaluated = 'yes'",
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        for run in page:
+            cell = run.data.tags.get(CELL_TAG, "")
+            if cell in cells and run.info.status == "FINISHED":
+                found[cell] = run
+        token = page.token
+        if not token:
+            return list(found.values())
+
+
+def _keys(run: Any) -> dict[str, Any]:
+    tags = run.data.tags
+    keys: dict[str, Any] = {name: tags.get(name, "") for name in KEYS}
+    return {**keys, "fraction": float(keys["fraction"]), "seed": int(keys["seed"])}
+
+
+def _about(run: Any) -> dict[str, Any]:
+    info, tags = run.info, run.data.tags
+    return {
+        "cell": tags[CELL_TAG],
+        "run_id": info.run_id,
+        "started": pd.Timestamp(info.start_time, unit="ms", tz="UTC"),
+        "ended": pd.Timestamp(info.end_time, unit="ms", tz="UTC"),
+        "minutes": float(run.data.metrics.get("minutes", float("nan"))),
+        "patch_size": int(run.data.params.get("patch_size", 0)),
+        "commit": tags.get("git_commit", "unknown"),
+    }
+
+
+def _has(client: Any, run: Any, name: str) -> bool:
+    return any(entry.path == name for entry in client.list_artifacts(run.info.run_id))
+
+
+def _artifact(client: Any, run_id: str, name: str) -> Path:
+    return Path(client.download_artifacts(run_id, name))
+
+
+def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    if not frames:
+        return pd.DataFrame()
+    return pd.concat(frames, ignore_index=True)
+
+
+def _by_encoder(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the invariance of each variant; the random encoder, measured beside each, once per seed."""
+    if table.empty:
+        return table
+    trained = table[table["encoder"] == "pretrained"]
+    untrained = table[table["encoder"] == "random"].assign(variant="random")
+    untrained = untrained.drop_duplicates(["seed", "level", "metric"])
+    return pd.concat([trained, untrained], ignore_index=True).drop(columns="encoder")

@@ -1,0 +1,191 @@
+"""Paired tests between variants over the same test subjects, cell by cell and over many cells together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scripts.experiment.results.collect import VARIANTS, Results
+from scripts.experiment.results.palette import variant_label
+from scripts.experiment.results.scores import told_cohort, told_seeds
+from scripts.experiment.results.statistics import compare_overall, compare_variants, holm
+from scripts.experiment.tables.paper_layout import (
+    LAYOUTS,
+    Layout,
+    Metric,
+    in_table_order,
+    is_inside,
+    layout_values,
+    told_fraction,
+    told_place,
+)
+from scripts.experiment.tables.text import EMPTY, Cell, Row, Table
+
+__all__ = ["CLEAR", "comparison_table", "overall_table", "told_p"]
+
+CLEAR = 0.05
+"""Corrected p below which a difference is called clear."""
+
+_COLUMNS = ("against", "difference", "95 % interval", "n", "p", "p (Holm)", "clearly better")
+_OVERALL = ("against", "cells", *_COLUMNS[1:])
+_CELL = ["site", "modality", "fraction", "second"]
+_READ = (
+    "mean over the same test subjects with its 95 % bootstrap interval over subjects; two-sided p of Wilcoxon's "
+    "signed-rank test, and p after Holm's correction for all tests of the same table; bold where that is below 0.05. "
+    "In HD95 less is better. n subjects allow no p below 2^(1-n): five or fewer cannot reach 0.05, and a few more "
+    "cannot after correction for many tests, however large the difference."
+)
+
+
+def comparison_table(results: Results, first: str = "seqinv") -> Table:
+    """Return the paired tests of one variant against the others, in every cell of Tables 1 to 3.
+
+    The frame has a row per cell and pair: those of `compare_variants`, ``table``, ``metric``, ``p_holm``, corrected for
+    the number of tests of that table, and ``cohort``.
+
+    Args:
+        results: of the grid.
+        first: the variant.
+    """
+
+    def tested(values: pd.DataFrame, metric: Metric, others: Sequence[str]) -> pd.DataFrame:
+        found = compare_variants(values, first, others, better=metric.better)
+        return in_table_order(found, _CELL) if len(found) else found
+
+    frame = _families(results, first, tested)
+    return Table(
+        name="comparisons",
+        title=f"{variant_label(first)} against the others, cell by cell",
+        caption=f"Difference of {variant_label(first)} less the other variant: {_READ}{_told(results, frame)}",
+        frame=frame,
+        columns=("", *_COLUMNS) if len(frame) else (),
+        rows=tuple(
+            _rows(frame, lambda row: f"{told_place(row['site'], row['modality'])} {told_fraction(row['fraction'])}")
+        ),
+    )
+
+
+def overall_table(results: Results, first: str = "seqinv") -> Table:
+    """Return the paired tests of one variant against the others over many cells together, each subject counted once.
+
+    The frame has a row per pair and part (a label fraction at all sites, all label fractions in or out of domain):
+    those of `compare_overall`, ``part``, ``table``, ``metric``, ``p_holm``, corrected for the number of tests of that
+    table, and ``cohort``.
+
+    Args:
+        results: of the grid.
+        first: the variant.
+    """
+
+    def tested(values: pd.DataFrame, metric: Metric, others: Sequence[str]) -> pd.DataFrame:
+        found = [
+            compare_overall(part, first, others, better=metric.better).assign(part=name)
+            for name, part in _parts(values)
+        ]
+        return pd.concat(found, ignore_index=True)
+
+    frame = _families(results, first, tested)
+    return Table(
+        name="comparisons_overall",
+        title=f"{variant_label(first)} against the others, over all modalities",
+        caption=(
+            f"Difference of {variant_label(first)} less the other variant, averaged within a subject over the "
+            "modalities that both variants have, and over the label fractions where all are named (cells: sites times "
+            f"modalities times label fractions): {_READ}{_told(results, frame)}"
+        ),
+        frame=frame,
+        columns=("", *_OVERALL) if len(frame) else (),
+        rows=tuple(_rows(frame, lambda row: str(row["part"]))),
+    )
+
+
+def told_p(p: float) -> str:
+    """Return a p value with three digits behind the point."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _parts(values: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield each label fraction at all sites, then all label fractions of each domain."""
+    fractions = sorted(values["fraction"].unique())
+    inside = values["site"].map(is_inside)
+    domains = [] if inside.all() or not inside.any() else [("in domain", inside), ("out of domain", ~inside)]
+    for fraction in fractions:
+        place = ", all sites" if domains else ""
+        yield f"{told_fraction(fraction)}{place}", values[values["fraction"] == fraction]
+    for name, chosen in domains:
+        several = ", all label fractions" if len(fractions) > 1 else ""
+        yield f"{name}{several}", values[chosen]
+
+
+def _families(
+    results: Results, first: str, tested: Callable[[pd.DataFrame, Metric, Sequence[str]], pd.DataFrame]
+) -> pd.DataFrame:
+    """Return the tests of the paper's three tables, corrected within each."""
+    others = [name for name in VARIANTS if name != first]
+    families = []
+    for layout in (layout for layout in LAYOUTS if layout.printed):
+        parts = [_tested(results, layout, metric, others, tested) for metric in layout.metrics]
+        family = pd.concat(parts, ignore_index=True)
+        if len(family):
+            families.append(family.assign(p_holm=holm(family["p"])))
+    if not families:
+        return pd.DataFrame()
+    frame = pd.concat(families, ignore_index=True)
+    ahead = ["table", "metric", *(name for name in ("part", *_CELL[:3]) if name in frame), "first", "second"]
+    return frame[[*ahead, *(name for name in frame if name not in ahead)]]
+
+
+def _tested(
+    results: Results,
+    layout: Layout,
+    metric: Metric,
+    others: Sequence[str],
+    tested: Callable[[pd.DataFrame, Metric, Sequence[str]], pd.DataFrame],
+) -> pd.DataFrame:
+    values = layout_values(results, layout, metric)
+    if values.empty:
+        return pd.DataFrame()
+    cohorts = sorted(results.scores.loc[results.scores["task"] == layout.task, "cohort"].unique())
+    found = tested(values, metric, others)
+    return found.assign(table=layout.name, metric=metric.name, cohort="+".join(cohorts)) if len(found) else found
+
+
+def _rows(frame: pd.DataFrame, label: Callable[[dict[str, Any]], str]) -> Iterator[Row]:
+    titles = {
+        (layout.name, m.name): f"{layout.title}, {m.label} ({m.unit})" for layout in LAYOUTS for m in layout.metrics
+    }
+    for keys, part in frame.groupby(["table", "metric"], sort=False) if len(frame) else ():
+        yield Row(titles[keys])
+        for row in part.to_dict("records"):
+            yield Row(label(row), _cells(row))
+
+
+def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:
+    clear = row["p_holm"] < CLEAR
+    interval = EMPTY if np.isnan(row["low"]) else f"{row['low']:+.2f} to {row['high']:+.2f}"
+    few = " (n too small)" if row["smallest_p"] > CLEAR else ""
+    winner = variant_label(row["first"] if row["gain"] > 0 else row["second"]) if clear else EMPTY
+    return (
+        Cell(variant_label(row["second"])),
+        *([Cell(str(row["cells"]))] if "cells" in row else []),
+        Cell(f"{row['difference']:+.2f}", int(clear)),
+        Cell(interval),
+        Cell(str(row["n"])),
+        Cell(told_p(row["p"]) + few),
+        Cell(told_p(row["p_holm"])),
+        Cell(winner, int(clear)),
+    )
+
+
+def _told(results: Results, frame: pd.DataFrame) -> str:
+    if frame.empty:
+        return ""
+    own = results.scores[results.scores["variant"].isin(VARIANTS)]
+    seeds = told_seeds(own["seed"])
+    return (
+        f" {told_cohort(own).capitalize()}, {seeds}. Intervals and p are over subjects: they say what these trainings "
+        "differ by, not how much another training of the same variants would."
+    )

@@ -1,0 +1,190 @@
+"""A run in an MLflow store that later processes find again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.io.files import atomic_write
+
+__all__ = ["CELL_TAG", "MLflowRun", "default_store", "ensure_parent", "find_parent", "git_commit", "quiet_client"]
+
+CELL_TAG = "cell"
+"""Tag of a run that belongs to a grid: ``<grid>/<cell>``. Such runs lie beneath the grid's own run."""
+
+_PARENT = "mlflow.parentRunId"
+_GRID = "grid"
+
+_BATCH = 1000  # metrics that MLflow takes at once
+
+
+def default_store() -> str:
+    """Return the URI of the one store of the checkout (or of the unpacked bundle): ``mlruns.db`` at its root.
+
+    The environment variable ``MLFLOW_TRACKING_URI`` takes precedence, as it does in MLflow.
+    """
+    root = Path(__file__).resolve().parents[2]
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlruns.db'}"
+
+
+class MLflowRun:
+    """A run in an MLflow store, found again by its id.
+
+    Args:
+        uri: SQLite or server URI; None takes `default_store`.
+        experiment: experiment name, created where missing.
+        name: run name; made unique by a time stamp and a random suffix.
+        tags: tags of the run.
+        params: parameters of the run.
+        memory: JSON file that remembers the run's id, so that the next process continues it.
+        resume: False starts a new run even if ``memory`` holds one; so do parameters that differ from those of
+            the remembered run, other than ``max_epochs``.
+    """
+
+    def __init__(
+        self,
+        uri: str | None,
+        experiment: str,
+        name: str,
+        tags: Mapping[str, Any],
+        params: Mapping[str, Any],
+        memory: str | Path,
+        *,
+        resume: bool = True,
+    ) -> None:
+        client_class = quiet_client()
+        self.uri = uri or default_store()
+        self.client = client_class(self.uri)
+        self.memory = Path(memory)
+        self.run_id = self._known_run(params) if resume else None
+        if self.run_id is not None:
+            self.client.update_run(self.run_id, status="RUNNING")
+            return
+        unique = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+        told = {k: str(v) for k, v in {**tags, "git_commit": git_commit()}.items()}
+        grid, _, cell = told.pop(CELL_TAG, "").partition("/")
+        if cell:
+            parent = ensure_parent(self.client, self.uri, experiment, grid)
+            told.update({CELL_TAG: cell, _GRID: grid, _PARENT: parent.info.run_id})
+        created = self.client.create_run(_experiment_id(self.client, self.uri, experiment), run_name=unique, tags=told)
+        self.run_id = created.info.run_id
+        for key, value in params.items():
+            self.client.log_param(self.run_id, key, value)
+        record = {"run_id": self.run_id, "run_name": unique, "tracking_uri": self.uri}
+        atomic_write(self.memory, lambda part: part.write_text(json.dumps(record, indent=4)))
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Log scalars at one step."""
+        self.log_many([(step, values)])
+
+    def log_many(self, rows: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Log scalars of many steps in few transactions; those of one step are logged all or none."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        batch: list[Metric] = []
+        for step, values in rows:
+            metrics = [Metric(k, float(v), now, step) for k, v in values.items()]
+            if len(batch) + len(metrics) > _BATCH:
+                self.client.log_batch(self.run_id, metrics=batch)
+                batch = []
+            batch += metrics
+        self.client.log_batch(self.run_id, metrics=batch)
+
+    def logged_steps(self, metric: str) -> set[int]:
+        """Return the steps at which a metric is logged already."""
+        return {entry.step for entry in self.client.get_metric_history(self.run_id, metric)}
+
+    def last(self, metric: str) -> float:
+        """Return the last value of a metric, 0 where there is none."""
+        return float(self.client.get_run(self.run_id).data.metrics.get(metric, 0.0))
+
+    def log_file(self, path: str | Path, folder: str | None = None) -> None:
+        """Copy a file to the run's artifacts."""
+        self.client.log_artifact(self.run_id, str(path), folder)
+
+    def log_json(self, content: Any, name: str) -> None:
+        """Write ``content`` as a JSON artifact."""
+        self.client.log_dict(self.run_id, content, name)
+
+    def tag(self, **tags: Any) -> None:
+        """Set tags."""
+        for key, value in tags.items():
+            self.client.set_tag(self.run_id, key, str(value))
+
+    def close(self, status: str = "FINISHED") -> None:
+        """End the run."""
+        self.client.set_terminated(self.run_id, status)
+
+    def _known_run(self, params: Mapping[str, Any]) -> str | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            record = json.loads(self.memory.read_text())
+            known = self.client.get_run(record["run_id"])
+        except (OSError, ValueError, KeyError, MlflowException):
+            return None
+        theirs = known.data.params
+        same = all(theirs.get(k, str(v)) == str(v) for k, v in params.items() if k != "max_epochs")
+        return str(known.info.run_id) if same else None
+
+
+def find_parent(client: Any, grid: str) -> Any:
+    """Return the run that the runs of a grid lie beneath, None where there is none."""
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    quoted = grid.replace("'", "")
+    found = client.search_runs(
+        experiments, f"tags.grid_parent = '{quoted}'", order_by=["attributes.start_time ASC"], max_results=1
+    )
+    return found[0] if found else None
+
+
+def ensure_parent(client: Any, uri: str, experiment: str, grid: str) -> Any:
+    """Return the run that the runs of a grid lie beneath; make it where there is none."""
+    parent = find_parent(client, grid)
+    if parent is not None:
+        return parent
+    tags = {"grid_parent": grid, _GRID: grid, "git_commit": git_commit()}
+    return client.create_run(_experiment_id(client, uri, experiment), run_name=grid, tags=tags)
+
+
+def _experiment_id(client: Any, uri: str, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    place = None
+    if uri.startswith("sqlite:///"):
+        place = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns" / name).as_uri()
+    return str(client.create_experiment(name, artifact_location=place))
+
+
+def quiet_client() -> Any:
+    """Return MLflow's client class, imported late because it takes seconds, without migration logs and bars."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient
+
+
+def git_commit() -> str:
+    """Return the commit of the checkout, ``unknown`` outside of one."""
+    try:
+        root = Path(__file__).resolve().parents[2]
+        done = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()

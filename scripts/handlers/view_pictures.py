@@ -1,0 +1,103 @@
+"""Pictures of views: what the encoder sees, with the sequence and parameters of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch import Tensor
+
+from scripts.handlers.tracking import TrackTraining
+from scripts.ranks import rank
+from scripts.views import ViewGenerator, ViewParameters
+
+__all__ = ["ViewPictures", "draw_view_pairs"]
+
+
+def draw_view_pairs(image: Tensor, target: Tensor, params: ViewParameters, n_views: int, path: str | Path) -> Path:
+    """Write a PNG of the central slices: one column per anatomy; per view the corrupted image and its target.
+
+    Args:
+        image: (V * B, 1, P, P, P) views, view-major.
+        target: the same before corruption.
+        params: their parameters; each title says the sequence.
+        n_views: V.
+        path: where the PNG goes.
+    """
+    from matplotlib.figure import Figure
+
+    batch = len(image) // n_views
+    figure = Figure(figsize=(2.3 * batch, 2.5 * 2 * n_views), layout="constrained")
+    axes = figure.subplots(2 * n_views, batch, squeeze=False)
+    for row, (images, what) in enumerate([(image, "view"), (target, "target")] * n_views):
+        view = row // 2
+        for b in range(batch):
+            n = view * batch + b
+            axis = axes[row][b]
+            plane = images[n, 0, :, :, images.shape[-1] // 2].float().cpu().numpy()
+            axis.imshow(plane.T, cmap="gray", origin="lower", vmin=-2, vmax=3, interpolation="nearest")
+            axis.set_axis_off()
+            title = f"view {view + 1}: {params.protocols[n]}" if what == "view" else "target"
+            axis.set_title(_wrapped(title), fontsize=6)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+class ViewPictures:
+    """Draw the views of a training batch every few epochs, into the output folder and MLflow.
+
+    Args:
+        views: generator of the views.
+        output_dir: where ``views_epoch0001.png`` and its parameters go.
+        interval: epochs between two pictures; the first and the last epoch always have one.
+        tracking: MLflow run that gets a copy.
+        anatomies: how many anatomies of the batch are drawn.
+    """
+
+    def __init__(
+        self,
+        views: ViewGenerator,
+        output_dir: str | Path,
+        interval: int,
+        tracking: TrackTraining | None = None,
+        anatomies: int = 4,
+    ) -> None:
+        self.views = views
+        self.output_dir = Path(output_dir)
+        self.interval = interval
+        self.tracking = tracking
+        self.anatomies = anatomies
+
+    def attach(self, engine: Engine) -> None:
+        """Draw when an epoch of ``engine`` ends, on rank 0."""
+        if rank() == 0:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Any) -> None:
+        """Draw the last batch again: its views are a function of its step."""
+        epoch = engine.state.epoch
+        if epoch % self.interval and epoch not in (1, engine.state.max_epochs):
+            return
+        batch = engine.state.batch
+        maps = batch["maps"]
+        params = self.views.draw(len(maps), int(batch["step"][0]), rank())
+        shown = min(self.anatomies, len(maps))
+        rows = [v * len(maps) + b for v in range(self.views.n_views) for b in range(shown)]
+        made = self.views.apply(maps[:shown], params.select(rows))
+        path = self.output_dir / f"views_epoch{epoch:04d}.png"
+        draw_view_pairs(made["image"], made["target"], made["params"], self.views.n_views, path)
+        record = path.with_suffix(".json")
+        record.write_text(json.dumps(made["params"].to_dict()))
+        if self.tracking is not None and self.tracking.run is not None:
+            self.tracking.run.log_file(path, "views")
+            self.tracking.run.log_file(record, "views")
+
+
+def _wrapped(title: str, width: int = 34) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(title, width))

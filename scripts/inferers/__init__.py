@@ -1,0 +1,1 @@
+"""Inferers that the bundles' configs name."""

@@ -1,0 +1,254 @@
+"""The report's page: what it holds, that it needs nothing else, and that it works in a browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from scripts.experiment.pages import write_html
+from scripts.experiment.results.collect import Results
+
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+EVIL = '<script>alert(1)</script> & "so"'
+VOID = {"meta", "link", "img", "input", "br", "hr"}
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    title: str
+    caption: str
+    path: Path = Path()
+
+
+TABLES = [Part("table1", "Brain tissue", f"Mean {EVIL}"), Part("table3", "Denoising", "Mean and standard error.")]
+
+
+def rendered(table: Part) -> str:
+    columns = "".join(f"<th>column {n}</th>" for n in range(20))
+    rows = f"<tr><th>{table.name} row</th>{'<td>55.1 ± 0.8</td>' * 20}</tr>" * 50
+    return f"<table><thead><tr><th>site</th>{columns}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+@pytest.fixture
+def figures(tmp_path: Path) -> list[Part]:
+    made = []
+    for name in ("curves", "tsne"):
+        figure = Figure(figsize=(12, 3))
+        figure.subplots().plot(np.arange(5))
+        figure.savefig(tmp_path / f"{name}.png")
+        made.append(Part(name, f"Picture of {name}", f"About {name} {EVIL}", tmp_path / f"{name}.png"))
+    return made
+
+
+@pytest.fixture
+def page(results: Results, figures: list[Part], tmp_path: Path) -> Path:
+    cases = results.cases.replace({"subject": {"IXI000": f"IXI000 {EVIL}"}})
+    planned = pd.concat([results.planned, results.planned.tail(1).assign(cell="left", seed=1)], ignore_index=True)
+    changed = dataclasses.replace(results, cases=cases, planned=planned)
+    notes = [f"Simulated {EVIL}"]
+    return write_html(changed, TABLES, figures, tmp_path / "report", notes=notes, render=rendered)
+
+
+class Reader(HTMLParser):
+    """Collects references, ids, texts, and elements that are closed in another order than opened."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.references: list[tuple[str, str]] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append(tag)
+        self.references += [(tag, value) for key in ("src", "href", "action", "data") if (value := found.get(key))]
+        if identity := found.get("id"):
+            self.ids.append(identity)
+        if tag == "img":
+            self.images.append(found)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.texts.append(data)
+
+
+def test_the_page_is_well_formed(page: Path) -> None:
+    reader = Reader(page.read_text(encoding="utf-8"))
+    assert reader.wrong == []
+    assert reader.open == []
+    assert len(set(reader.ids)) == len(reader.ids)
+
+
+def test_the_page_needs_nothing_else(page: Path, results: Results, tmp_path: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    reader = Reader(text)
+    outside = {(tag, where.split(":")[0]) for tag, where in reader.references if not where.startswith(("#", "data:"))}
+    assert outside == {("a", "https")}  # where to read about the viewer
+    anchors = {where[1:] for _, where in reader.references if where.startswith("#")}
+    assert anchors == {"table1", "table3", "curves", "tsne", "viewer", "runs"}
+    assert anchors <= set(reader.ids)
+    assert not re.search(r"@import|url\((?!data:)", text[: text.index("</style>")])
+    assert str(tmp_path) not in text
+    assert results.uri not in text
+    assert [path.name for path in page.parent.iterdir()] == ["report.html"]
+
+
+def test_the_page_is_small(page: Path) -> None:
+    assert page.stat().st_size < 4_000_000  # the viewer is 2.3 MB
+
+
+def test_everything_is_on_the_page(page: Path) -> None:
+    reader = Reader(page.read_text(encoding="utf-8"))
+    text = " ".join(" ".join(reader.texts).split())
+    for part in (*TABLES, *("Picture of curves", "Picture of tsne")):
+        assert (part if isinstance(part, str) else part.title) in text
+    assert "table1 row" in text
+    assert "table3 row" in text
+    assert [image["alt"] for image in reader.images] == ["Picture of curves", "Picture of tsne"]
+    assert all(str(image["src"]).startswith("data:image/png;base64,iVBOR") for image in reader.images)
+    for words in (
+        "Grid mini",
+        "embedded cohorts: simulated, not measured",
+        "65 of 66 planned are finished",
+        "2026-11-01",
+        "0123456789ab",
+        "x86_64, 2 cores, no GPU",
+        f"{7:032x}",
+        "not finished",
+    ):
+        assert words in text
+
+
+def test_words_from_elsewhere_are_text(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert "<script>alert(1)" not in text
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#34;so&#34;") >= 4  # caption, captions, note
+    assert Reader(text).tags.count("script") == 3
+
+
+def test_a_grid_with_nothing_has_a_page(tmp_path: Path) -> None:
+    nothing = Results("none", "sqlite:///x.db", *[pd.DataFrame()] * 6)
+    text = write_html(nothing, [], [], tmp_path, render=rendered).read_text()
+    for words in ("0 of 0 planned are finished", "No table could", "No figure could", "left no volumes"):
+        assert words in text
+    assert Reader(text).tags.count("script") == 0
+    assert len(text) < 20_000
+
+
+def test_lost_volumes_are_told(results: Results, tmp_path: Path) -> None:
+    words = "Cases left out, as their volumes cannot be read"
+    assert words not in write_html(results, [], [], tmp_path / "all", render=rendered).read_text()
+    row = results.cases.query("task == 'ixi_seg' and variant == 'seqinv' and rank == 'median'").iloc[0]
+    Path(row["truth"]).unlink()
+    text = write_html(results, [], [], tmp_path / "rest", render=rendered).read_text()
+    assert f"{words}: 1." in text
+    assert str(tmp_path) not in text
+
+
+_ACTS = Path(__file__).with_name("html_acts.js").read_text()
+
+_NARROW = """<!DOCTYPE html><html><body style="margin:0"><iframe src="acted.html"
+style="width:400px;height:900px;border:0"></iframe><script>addEventListener("message", (event) => {
+document.body.innerHTML = '<pre id="told"></pre>'; document.getElementById("told").textContent = event.data; });
+</script></body></html>"""
+
+_WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+
+
+def browsed(page: Path, tmp_path: Path, *options: str) -> str:
+    """Return the page's document after it was loaded from disk."""
+    assert BROWSER is not None
+    done = subprocess.run(
+        [
+            *(BROWSER, "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"),
+            *("--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=15000", "--window-size=1300,900"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", *options, "--dump-dom", page.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout
+
+
+def acted(page: Path, tmp_path: Path, *, narrow: bool = False) -> dict[str, Any]:
+    """Work the viewer of a copy of the page, and return what was seen."""
+    copy = tmp_path / "acted.html"
+    copy.write_text(page.read_text(encoding="utf-8").replace("<style>", f"<script>{_ACTS}</script>\n<style>", 1))
+    if narrow:
+        (tmp_path / "narrow.html").write_text(_NARROW)
+    found = browsed(tmp_path / "narrow.html" if narrow else copy, tmp_path, *_WEBGL)
+    match = re.search(r'<pre id="told">(.*?)</pre>', found, re.DOTALL)
+    assert match, found[-2000:]
+    told: dict[str, Any] = json.loads(match[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    return told
+
+
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs chromium to open the page")
+
+
+@needs_browser
+def test_the_viewer_works_in_a_browser(page: Path, tmp_path: Path) -> None:
+    told = acted(page, tmp_path)
+    assert told["errors"] == []
+    assert set(told["resources"]) <= {"file", "data", "blob"}
+    assert told["size"][0] <= told["size"][1]
+    assert told["first"] == ["Brain tissue (IXI)", "Stroke lesion (ARC)", "Denoising (IXI)"]
+    assert told["listed"][0] == "median, SeqInv (DSC 0.600)"
+    assert told["mean"] > 20
+    assert told["hidden"] > 0.05
+    assert told["truth"] > 0.05
+    assert told["black"] < 1
+    assert told["differ"] > 100
+    # shells of radii 0.8, 0.6 and 0.3: their discs' areas are as the squares, which also tells which label is which
+    areas = told["areas"]
+    assert areas["CSF"] / sum(areas.values()) == pytest.approx(0.09 / 0.64, abs=0.04)
+    assert areas["white matter"] / sum(areas.values()) == pytest.approx(0.27 / 0.64, abs=0.06)
+    assert "the worst case by DSC, subject IXI002 of Guys" in told["about"]
+    assert told["rough"]["noisy"] > 1.1 * told["rough"]["denoised"] > 1.2 * told["rough"]["clean"]
+    assert re.fullmatch(r"3[012], 3[012], 3[012] mm: image \d\.\d\d, truth CSF, prediction CSF", told["placed"])
+    assert re.fullmatch(r"3[012], 3[012], 3[012] mm: denoised \d\.\d\d", told["place"])
+
+
+@needs_browser
+def test_a_narrow_page_does_not_overflow(page: Path, tmp_path: Path) -> None:
+    told = acted(page, tmp_path, narrow=True)
+    assert told["errors"] == []
+    assert told["size"][0] <= told["size"][1] == 400
+    assert told["tables"][:2] == [True, True]  # they scroll by themselves
+
+
+@needs_browser
+def test_a_page_without_webgl_says_so(page: Path, tmp_path: Path) -> None:
+    found = browsed(page, tmp_path, "--disable-3d-apis")
+    assert "This browser shows no WebGL 2" in found
+    assert re.search(r'<form id="viewer-tools" hidden', found)
+    assert "table1 row" in found

@@ -1,0 +1,39 @@
+"""Freed memory stays with the process: its pages are not asked of the system again."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = """
+import resource, sys, torch
+from scripts.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.ones(8 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+for _ in range(6):  # until there is room for a tensor and what its alignment takes
+    last = faults()
+print(last)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_pages_of_a_freed_tensor_are_used_again() -> None:
+    def faults(how: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", CODE, how], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+        )
+        return int(done.stdout)
+
+    size = 5 * (32 << 20) // 4096  # pages of five tensors of 32 MiB
+    assert faults("leave") > size / 600  # huge pages of 2 MiB count once
+    assert faults("keep") < 20

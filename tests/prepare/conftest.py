@@ -1,0 +1,97 @@
+"""Real layouts of the data, made of the embedded cohorts."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts.cohort.arc_cohort import make_arc_cohort
+from scripts.cohort.ixi_cohort import make_ixi_cohort
+
+SPACING = 4.0
+
+
+@pytest.fixture(scope="session")
+def ixi_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two subjects of Guy's, one of each other site, with the maps that they were made of."""
+    folder = tmp_path_factory.mktemp("ixi") / "cohort"
+    return make_ixi_cohort(folder, guys=2, hh=1, iop=1, spacing=SPACING, jobs=1, progress=False)
+
+
+@pytest.fixture(scope="session")
+def arc_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five subjects."""
+    folder = tmp_path_factory.mktemp("arc") / "cohort"
+    return make_arc_cohort(folder, 5, spacing=SPACING, jobs=1, progress=False)
+
+
+@pytest.fixture
+def ixi_tars(ixi_cohort: Path, tmp_path: Path) -> Path:
+    """The download of IXI: three flat tar files."""
+    return write_tars(ixi_cohort, tmp_path / "download")
+
+
+@pytest.fixture
+def ixi_files(ixi_cohort: Path, tmp_path: Path) -> Path:
+    """The images of the cohort, unpacked into a folder a kind."""
+    return unpack(ixi_cohort, tmp_path / "raw")
+
+
+@pytest.fixture
+def ixi_labelled(ixi_cohort: Path, tmp_path: Path) -> Path:
+    """The same with maps of SPM for each T1."""
+    return unpack(ixi_cohort, tmp_path / "raw", maps=True)
+
+
+@pytest.fixture
+def arc_raw(arc_cohort: Path, tmp_path: Path) -> Path:
+    """A copy of the ARC cohort, to be damaged."""
+    return Path(shutil.copytree(arc_cohort, tmp_path / "ds004884"))
+
+
+def unpack(cohort: Path, folder: Path, *, maps: bool = False) -> Path:
+    for kind in ("T1", "T2", "PD"):
+        (folder / kind).mkdir(parents=True)
+        prefix = "*" if maps and kind == "T1" else ""
+        for path in sorted(cohort.glob(f"{prefix}IXI*-{kind}.nii.gz")):
+            shutil.copy(path, folder / kind)
+    return folder
+
+
+def write_tars(cohort: Path, folder: Path, *, but: str = "-") -> Path:
+    folder.mkdir()
+    for kind in ("T1", "T2", "PD"):
+        with tarfile.open(folder / f"IXI-{kind}.tar", "w") as tar:
+            for path in sorted(cohort.glob(f"IXI*-{kind}.nii.gz")):
+                if not path.name.startswith(but):
+                    tar.add(path, path.name)
+    return folder
+
+
+@pytest.fixture
+def tree() -> Callable[[Path], dict[str, bytes]]:
+    """All files of a folder by name."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+    return read
+
+
+def rigid(angles: tuple[float, float, float], shift: tuple[float, float, float]) -> np.ndarray:
+    """World to world (4, 4): turned about x, y, z [degrees] around the origin, then moved [mm]."""
+    matrix = np.eye(4)
+    for axis, angle in enumerate(np.deg2rad(angles)):
+        turn = np.eye(4)
+        i, j = [other for other in range(3) if other != axis]
+        turn[i, i] = turn[j, j] = np.cos(angle)
+        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
+        matrix = turn @ matrix
+    matrix[:3, 3] = shift
+    return matrix

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from scripts.errors import InputError
+from scripts.transforms.load_image import LoadVolumed, image_list
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for n, name in enumerate(("b.nii.gz", "a.nii", "c.nii.gz")):
+        volume = np.arange(24, dtype=np.float32).reshape(2, 3, 4) + n
+        nib.save(nib.Nifti1Image(volume, np.diag([-2.0, 1, 1, 1])), tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def test_a_file_a_folder_and_a_list(folder: Path) -> None:
+    everything = [{"image": str(folder / name)} for name in ("a.nii", "b.nii.gz", "c.nii.gz")]
+    assert image_list(folder) == everything
+    assert image_list(str(folder / "a.nii")) == everything[:1]
+    assert image_list([folder / "c.nii.gz", str(folder / "a.nii")]) == [everything[2], everything[0]]
+
+
+def test_what_is_no_image_is_named(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    (folder / "text.nii").write_text("no image")
+    nib.save(nib.Nifti1Image(np.ones((2, 2, 2, 3), np.float32), np.eye(4)), folder / "four.nii")
+    for given, told in (
+        (None, "--image"),
+        ([], "--image"),
+        (folder / "gone.nii", "gone.nii does not exist"),
+        (folder / "notes.txt", "notes.txt is no image that can be read"),
+        (folder / "empty", "empty holds no image (.nii"),
+        (folder / "text.nii", "text.nii cannot be read as NIfTI"),
+        ([folder / "a.nii", folder / "four.nii"], "four.nii is 4D"),
+    ):
+        with pytest.raises(InputError) as caught:
+            image_list(given)
+        assert told in str(caught.value)
+
+
+def test_volumes_are_turned_to_ras_and_keep_their_file(folder: Path) -> None:
+    loaded = LoadVolumed("image")({"image": str(folder / "b.nii.gz"), "other": 1})
+    volume = loaded["image"]
+    expected = np.arange(24, dtype=np.float32).reshape(2, 3, 4)[::-1]
+    np.testing.assert_array_equal(volume.numpy()[0], expected)
+    np.testing.assert_array_equal(volume.affine, [[2, 0, 0, -2], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    assert volume.meta["filename_or_obj"] == str(folder / "b.nii.gz")
+    assert loaded["other"] == 1
+
+
+def test_an_image_without_tissue_is_named(folder: Path) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.float32), np.eye(4)), folder / "black.nii")
+    with pytest.raises(InputError, match=r"black\.nii holds no voxel above 0"):
+        LoadVolumed("image")({"image": str(folder / "black.nii")})
