@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from scripts.config_text import format_config
 from scripts.package.provenance import Provenance, plain_value, voxel_spacing
 
 __all__ = ["ENCODER", "bake_settings", "bake_training"]
@@ -91,4 +92,4 @@ def _is_plain(value: Any) -> bool:
 
 def _rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(change(config), indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(format_config(change(config)), encoding="utf-8")

@@ -1,0 +1,69 @@
+"""How a config is written: as the zoo writes JSON, but for short lists and plain settings, which take one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["format_config"]
+
+_INDENT = 4
+_WIDTH = 120
+
+
+def format_config(config: Any) -> str:
+    """Return the text of a config's file.
+
+    Lists and dicts of plain values stand on one line where they fit. Components (a dict with ``_target_``) and lists
+    of expressions have a line an entry, so that each can be read, and changed, by itself.
+
+    >>> print(format_config({"size": [96, 96, 96], "net": {"_target_": "UNet"}}), end="")
+    {
+        "size": [96, 96, 96],
+        "net": {
+            "_target_": "UNet"
+        }
+    }
+    """
+    return _lines(config, 0, 0) + "\n"
+
+
+def _lines(node: Any, depth: int, column: int) -> str:
+    line = json.dumps(node, ensure_ascii=False)
+    if not isinstance(node, dict | list) or not node or (depth and _is_short(node) and column + len(line) <= _WIDTH):
+        return line
+    inner, end = " " * _INDENT * (depth + 1), " " * _INDENT * depth
+    parts = []
+    for key, value in node.items() if isinstance(node, dict) else ((None, value) for value in node):
+        start = inner if key is None else f"{inner}{json.dumps(key, ensure_ascii=False)}: "
+        parts.append(start + _lines(value, depth + 1, len(start)))
+    left, right = "{}" if isinstance(node, dict) else "[]"
+    return f"{left}\n" + ",\n".join(parts) + f"\n{end}{right}"
+
+
+def _is_short(node: dict[str, Any] | list[Any]) -> bool:
+    if isinstance(node, dict):
+        return "_target_" not in node and not any(isinstance(value, dict | list) for value in node.values())
+    return all(
+        _is_short(value) if isinstance(value, list) else not isinstance(value, dict) and not str(value).startswith("$")
+        for value in node
+    )
+
+
+def main(paths: Sequence[str]) -> int:
+    """Rewrite files that are written otherwise, and return whether there were any."""
+    changed = 0
+    for path in map(Path, paths):
+        text = path.read_text(encoding="utf-8")
+        formatted = format_config(json.loads(text))
+        if formatted != text:
+            path.write_text(formatted, encoding="utf-8")
+            changed = 1
+    return changed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
