@@ -11,17 +11,13 @@ import pytest
 
 from scripts.experiment.figures import write_figures
 from scripts.experiment.figures.curves import draw_curves, dsc_curves, psnr_curves
+from scripts.experiment.figures.drawing import error_bars
 from scripts.experiment.figures.points import lesion_points, study_points
 from scripts.experiment.results.collect import Results
-from scripts.experiment.results.palette import variant_label
-from scripts.experiment.results.scores import (
-    NothingToDrawError,
-    error_bars,
-    means,
-    subject_values,
-    told_missing,
-)
+from scripts.experiment.results.scores import NothingFoundError, means, subject_values
+from scripts.experiment.results.wording import unfinished_words
 from scripts.metrics.bootstrap import bootstrap_interval
+from scripts.variants import variant_label
 
 STUDY = tuple(f"seqinv-{change}" for change in ("no_l1", "4_views", "vicreg", "levels", "physical"))
 
@@ -153,7 +149,7 @@ def test_captions_tell_cohort_subjects_and_missing_runs(results: Results) -> Non
     assert "not finished" not in caption
     cells = results.runs[(results.runs["task"] == "ixi_seg") & (results.runs["modality"] == "T1w")]["cell"]
     partial = replace(results, runs=results.runs[~results.runs["cell"].isin(cells)])
-    assert told_missing(partial, "ixi_seg") == " 8 of 24 runs are not finished and missing here."
+    assert unfinished_words(partial, "ixi_seg") == " 8 of 24 runs are not finished and missing here."
 
 
 def test_lesions_show_every_subject_and_their_mean(results: Results) -> None:
@@ -179,7 +175,7 @@ def test_every_lesion_lies_inside_its_axes_and_a_row_has_one_scale(results: Resu
 
 
 def test_study_has_a_panel_for_each_task_and_a_dash_for_a_run_that_lacks(results: Results) -> None:
-    with pytest.raises(NothingToDrawError, match="no variant of the study"):
+    with pytest.raises(NothingFoundError, match="no variant of the study"):
         study_points(results)
     study = with_study(results)
     lacking = (study.scores["variant"] == STUDY[0]) & (study.scores["task"] == "ixi_denoise")

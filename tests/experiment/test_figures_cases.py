@@ -11,7 +11,7 @@ import pytest
 
 from scripts.experiment.figures.cases import case_drawing, choose_cases, load_case, slice_with_most
 from scripts.experiment.results.collect import Results
-from scripts.experiment.results.scores import NothingToDrawError
+from scripts.experiment.results.scores import NothingFoundError
 
 TASKS = ("ixi_seg", "arc_lesion", "ixi_denoise")
 
@@ -46,7 +46,7 @@ def test_chooses_seqinv_all_labels_first_modality_first_seed(results: Results) -
 def test_no_case_of_a_task(results: Results) -> None:
     other = results.cases[results.cases["task"] != "ixi_seg"]
     for cases in (other, pd.DataFrame()):
-        with pytest.raises(NothingToDrawError, match="no case of ixi_seg"):
+        with pytest.raises(NothingFoundError, match="no case of ixi_seg"):
             choose_cases(cases, "ixi_seg")
 
 
@@ -174,5 +174,5 @@ def test_a_case_that_cannot_be_read_is_left_out(
 @pytest.mark.parametrize("task", TASKS)
 def test_all_volumes_gone(results: Results, task: str) -> None:
     cases = results.cases.assign(image="/nowhere/image.nii.gz")
-    with pytest.raises(NothingToDrawError, match=f"cases of {task} are gone"):
+    with pytest.raises(NothingFoundError, match=f"cases of {task} are gone"):
         case_drawing(replace(results, cases=cases), task)

@@ -11,8 +11,9 @@ from scripts.cohort.qmri_cohort import make_qmri_cohort
 from scripts.data.qmri import find_subjects, load_maps
 from scripts.errors import InputError
 from scripts.experiment.figures.contrasts import contrast_gallery, protocol_lines, view_pairs
+from scripts.experiment.figures.drawing import Drawing
 from scripts.experiment.results.collect import Results
-from scripts.experiment.results.scores import Drawing, NothingToDrawError
+from scripts.experiment.results.scores import NothingFoundError
 from scripts.physics import default_protocol, simulate, typical_protocols
 
 
@@ -95,7 +96,7 @@ def test_views_are_the_same_each_time(here: Results, views: Drawing) -> None:
 @pytest.mark.parametrize("draw", [contrast_gallery, view_pairs])
 def test_maps_elsewhere_or_empty(results: Results, tmp_path: Path, draw) -> None:
     for facts in ({}, {"qmri": str(tmp_path / "gone")}):
-        with pytest.raises(NothingToDrawError, match="not on this machine"):
+        with pytest.raises(NothingFoundError, match="not on this machine"):
             draw(replace(results, facts=facts))
     hollow = tmp_path / "hollow"
     hollow.mkdir()

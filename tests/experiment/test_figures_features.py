@@ -9,10 +9,11 @@ from matplotlib.colors import to_hex
 from scipy.spatial import cKDTree
 
 from scripts.experiment.figures.invariance_dots import draw_invariance, invariance_dots, study_invariance
+from scripts.experiment.figures.palette import MODALITY_COLOURS, SITE_COLOURS
 from scripts.experiment.figures.tsne import embed, feature_tsne
 from scripts.experiment.results.collect import Results
-from scripts.experiment.results.palette import MODALITY_COLOURS, SITE_COLOURS, variant_label
-from scripts.experiment.results.scores import NothingToDrawError
+from scripts.experiment.results.scores import NothingFoundError
+from scripts.variants import variant_label
 
 
 def panels(drawing: object, level: int) -> dict[str, object]:
@@ -54,7 +55,7 @@ def test_study_has_a_figure_of_its_own_with_all_variants(results: Results) -> No
     main, study = invariance_dots(results).figure, study_invariance(results).figure
     assert [len(figure.subfigs[0].axes[0].get_yticklabels()) for figure in (main, study)] == [4, 6]
     without = results.invariance[~results.invariance["variant"].str.startswith("seqinv-")]
-    with pytest.raises(NothingToDrawError, match="no encoder of the study"):
+    with pytest.raises(NothingFoundError, match="no encoder of the study"):
         study_invariance(replace(results, invariance=without))
 
 
@@ -138,5 +139,5 @@ def test_too_few_images_are_left_out(results: Results) -> None:
     few = features[(features["variant"] != "base") | (features["subject"] == "IXI000-HH-0000")]
     figure = feature_tsne(replace(results, features=few)).figure
     assert len(figure.subfigs[0].axes) == 3
-    with pytest.raises(NothingToDrawError, match="features of 10 images"):
+    with pytest.raises(NothingFoundError, match="features of 10 images"):
         feature_tsne(replace(results, features=few[few["variant"] == "base"]))

@@ -6,15 +6,15 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
-from scripts.experiment.figures.png import write_png
-from scripts.experiment.results.palette import (
+from scripts.experiment.figures.palette import (
     MODALITY_COLOURS,
     SITE_COLOURS,
     colours_of,
     variant_colours,
-    variant_label,
     variant_markers,
 )
+from scripts.experiment.figures.png import write_png
+from scripts.variants import variant_label
 
 STUDY = tuple(f"seqinv-{change}" for change in ("no_l1", "4_views", "vicreg", "levels", "physical"))
 

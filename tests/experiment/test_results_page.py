@@ -13,8 +13,9 @@ from scripts.errors import InputError
 from scripts.experiment.figures import Figure
 from scripts.experiment.pages.conclusions import agreement_with_paper, limits, tallies
 from scripts.experiment.pages.results_page import typical_minutes, write_results_page
-from scripts.experiment.results.collect import VARIANTS, Results
+from scripts.experiment.results.collect import Results
 from scripts.experiment.tables.all_tables import all_tables, comparison_table, overall_table
+from scripts.variants import VARIANTS
 
 PLACES = ["site", "modality", "fraction"]
 

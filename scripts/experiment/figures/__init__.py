@@ -12,12 +12,13 @@ from scripts.errors import InputError
 from scripts.experiment.figures.cases import case_drawing
 from scripts.experiment.figures.contrasts import contrast_gallery, view_pairs
 from scripts.experiment.figures.curves import dsc_curves, psnr_curves
+from scripts.experiment.figures.drawing import Drawing
 from scripts.experiment.figures.invariance_dots import invariance_dots, study_invariance
 from scripts.experiment.figures.png import write_png
 from scripts.experiment.figures.points import lesion_points, study_points
 from scripts.experiment.figures.tsne import feature_tsne
 from scripts.experiment.results.collect import Results
-from scripts.experiment.results.scores import Drawing, NothingToDrawError
+from scripts.experiment.results.scores import NothingFoundError
 
 __all__ = ["Figure", "write_figures"]
 
@@ -69,7 +70,7 @@ def write_figures(results: Results, out_dir: str | Path) -> list[Figure]:
     for name, draw in _FIGURES.items():
         try:
             drawing = draw(results)
-        except (NothingToDrawError, InputError) as error:
+        except (NothingFoundError, InputError) as error:
             logger.warning("figure %s is left out: %s", name, error)
             continue
         path = write_png(drawing.figure, Path(out_dir) / f"{name}.png")

@@ -13,10 +13,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from scripts.experiment.results.collect import Results, variant_order
-from scripts.experiment.results.palette import MODALITY_COLOURS, in_order, variant_label
-from scripts.experiment.results.scores import Drawing, NothingToDrawError, told_cohort
+from scripts.experiment.figures.drawing import Drawing
+from scripts.experiment.figures.palette import MODALITY_COLOURS
+from scripts.experiment.results.collect import Results
+from scripts.experiment.results.scores import NothingFoundError
+from scripts.experiment.results.wording import cohort_words, in_order
 from scripts.transforms.foreground import head_mask
+from scripts.variants import variant_label, variant_order
 
 __all__ = ["case_drawing", "choose_cases", "load_case", "slice_with_most"]
 
@@ -44,7 +47,7 @@ def case_drawing(results: Results, task: str) -> Drawing:
     Of SeqInv where it was run, at the largest label fraction, in the first modality.
 
     Raises:
-        NothingToDrawError: no case of the task was kept, or no file of them is left.
+        NothingFoundError: no case of the task was kept, or no file of them is left.
     """
     from matplotlib.figure import Figure
 
@@ -54,7 +57,7 @@ def case_drawing(results: Results, task: str) -> Drawing:
     chosen = choose_cases(results.cases, task)
     loaded = [(row, volumes) for row in chosen.to_dict("records") if (volumes := _try_case(row))]
     if not loaded:
-        raise NothingToDrawError(f"the volumes of the cases of {task} are gone")
+        raise NothingFoundError(f"the volumes of the cases of {task} are gone")
     draw = _draw_denoising if task == "ixi_denoise" else _draw_labels
     height = len(loaded) * _panel_height(*loaded[0][1], coronal=task != "ixi_denoise") + 0.3
     figure = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="white")
@@ -74,7 +77,7 @@ def case_drawing(results: Results, task: str) -> Drawing:
     caption = (
         f"Test cases of {variant_label(first['variant'])} on {first['modality']}, trained with "
         f"{100 * first['fraction']:g} % of the labels (seed {first['seed']}), ranked by {first['metric']} over all "
-        f"sites; {told_cohort(chosen)}. {_SHOWN[task].format(classes=classes)}; left is the subject's left."
+        f"sites; {cohort_words(chosen)}. {_SHOWN[task].format(classes=classes)}; left is the subject's left."
     )
     return Drawing(f"{_SUBJECTS[task]}: best, median and worst case", caption, figure)
 
@@ -83,11 +86,11 @@ def choose_cases(cases: pd.DataFrame, task: str) -> pd.DataFrame:
     """Return the rows of one run of a task, best, median and worst: see `case_drawing` for which run.
 
     Raises:
-        NothingToDrawError: there is none.
+        NothingFoundError: there is none.
     """
     own = cases[cases["task"] == task] if len(cases) else cases
     if own.empty:
-        raise NothingToDrawError(f"no case of {task} was kept")
+        raise NothingFoundError(f"no case of {task} was kept")
     variants = variant_order(own["variant"].unique())
     own = own[own["variant"] == ("seqinv" if "seqinv" in variants else variants[0])]
     own = own[own["fraction"] == own["fraction"].max()]
@@ -104,7 +107,7 @@ def load_case(row: Mapping[str, Any]) -> tuple[Case, tuple[float, ...]]:
         row: of `Results.cases`.
 
     Raises:
-        NothingToDrawError: a file is missing or no image.
+        NothingFoundError: a file is missing or no image.
     """
     volumes: Case = {}
     spacing: tuple[float, ...] = ()
@@ -114,7 +117,7 @@ def load_case(row: Mapping[str, Any]) -> tuple[Case, tuple[float, ...]]:
             image = nib.as_closest_canonical(nib.load(path))
             volumes[what] = np.asarray(image.dataobj)
         except (OSError, nib.filebasedimages.ImageFileError) as error:
-            raise NothingToDrawError(f"{path.name} of {row['subject']} cannot be read: {error}") from error
+            raise NothingFoundError(f"{path.name} of {row['subject']} cannot be read: {error}") from error
         spacing = tuple(float(side) for side in image.header.get_zooms()[:3])
     return volumes, spacing
 
@@ -128,7 +131,7 @@ def slice_with_most(mask: NDArray[np.bool_], axis: int) -> int:
 def _try_case(row: Mapping[str, Any]) -> tuple[Case, tuple[float, ...]] | None:
     try:
         return load_case(row)
-    except NothingToDrawError as error:
+    except NothingFoundError as error:
         logger.warning("a case is left out: %s", error)
         return None
 

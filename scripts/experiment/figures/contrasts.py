@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scripts.experiment.figures.drawing import Drawing
 from scripts.experiment.results.collect import Results
-from scripts.experiment.results.palette import variant_colours, variant_label
-from scripts.experiment.results.scores import Drawing, NothingToDrawError
+from scripts.experiment.results.scores import NothingFoundError
 from scripts.physics import Protocol, simulate, typical_protocols
+from scripts.variants import PRETRAINED, VARIANTS
 
 __all__ = ["contrast_gallery", "protocol_lines", "view_pairs"]
 
@@ -23,11 +24,6 @@ _WIDTH = 8.5
 _HEIGHT = 0.45  # of the slice: 0 at the lowest brain voxel, 1 at the highest
 _ANATOMIES = 2
 _VIEW = 112.0  # mm, about the side of a view
-_MODES = {
-    "base": "always MPRAGE",
-    "seqaug": "one drawn sequence for both views",
-    "seqinv": "another sequence for each view",
-}
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ def contrast_gallery(results: Results) -> Drawing:
     """Return an axial slice in each typical contrast with its protocol, of a subject of each group.
 
     Raises:
-        NothingToDrawError: the quantitative maps of the grid are gone.
+        NothingFoundError: the quantitative maps of the grid are gone.
         InputError: they cannot be read.
     """
     from matplotlib.figure import Figure
@@ -79,17 +75,18 @@ def view_pairs(results: Results) -> Drawing:
     """Return pairs of views as each variant's pretraining draws them, from the same maps.
 
     Raises:
-        NothingToDrawError: the quantitative maps of the grid are gone.
+        NothingFoundError: the quantitative maps of the grid are gone.
         InputError: they cannot be read.
     """
     from matplotlib.figure import Figure
 
     regions, patch, spacing = _regions(_people(results))
-    figure = Figure(figsize=(_WIDTH, 2.85 * len(_MODES)), layout="constrained")
-    axes = figure.subplots(len(_MODES), 2 * len(regions), squeeze=False)
-    for row, (mode, told) in zip(axes, _MODES.items(), strict=True):
-        colour = variant_colours([mode])[mode]
-        row[0].set_title(f"{variant_label(mode)}: {told}", loc="left", fontsize=10, weight="bold", color=colour)
+    figure = Figure(figsize=(_WIDTH, 2.85 * len(PRETRAINED)), layout="constrained")
+    axes = figure.subplots(len(PRETRAINED), 2 * len(regions), squeeze=False)
+    for row, mode in zip(axes, PRETRAINED, strict=True):
+        variant = VARIANTS[mode]
+        title = f"{variant.label}: {variant.views}"
+        row[0].set_title(title, loc="left", fontsize=10, weight="bold", color=variant.colour)
         made = _views(mode, patch)(regions, step=0)
         for place, axis in enumerate(row):
             b, view = divmod(place, 2)
@@ -134,7 +131,7 @@ def _people(results: Results) -> list[Person]:
 
     folder = results.facts.get("qmri")
     if not folder or not Path(folder).is_dir():
-        raise NothingToDrawError("the grid's quantitative maps are not on this machine")
+        raise NothingFoundError("the grid's quantitative maps are not on this machine")
     first: dict[str, dict[str, Any]] = {}
     for entry in find_subjects(folder):
         first.setdefault(entry.get("group") or entry["subject"], entry)

@@ -7,25 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scripts.experiment.results.collect import VARIANTS, Results, variant_order
-from scripts.experiment.results.palette import (
-    MODALITY_COLOURS,
-    SITE_COLOURS,
-    in_order,
-    site_label,
-    variant_colours,
-    variant_label,
-    variant_markers,
-)
-from scripts.experiment.results.scores import (
-    Drawing,
-    error_bars,
-    means,
-    subject_values,
-    told_cohort,
-    told_missing,
-    told_seeds,
-)
+from scripts.experiment.figures.drawing import Drawing, error_bars
+from scripts.experiment.figures.palette import MODALITY_COLOURS, SITE_COLOURS, variant_colours, variant_markers
+from scripts.experiment.results.collect import Results
+from scripts.experiment.results.scores import means, subject_values
+from scripts.experiment.results.wording import cohort_words, in_order, seed_words, site_label, unfinished_words
+from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["draw_curves", "dsc_curves", "psnr_curves"]
 
@@ -37,7 +24,7 @@ def dsc_curves(results: Results) -> Drawing:
     """Return DSC of the tissues against label fraction.
 
     Raises:
-        NothingToDrawError: no run of ixi_seg is finished.
+        NothingFoundError: no run of ixi_seg is finished.
     """
     values = _main(subject_values(results.scores, "ixi_seg", "DSC", scale=100))
     caption = "Dice's coefficient of grey matter, white matter and CSF, averaged within a subject."
@@ -52,7 +39,7 @@ def psnr_curves(results: Results) -> Drawing:
     """Return PSNR of denoised images against label fraction.
 
     Raises:
-        NothingToDrawError: no run of ixi_denoise is finished.
+        NothingFoundError: no run of ixi_denoise is finished.
     """
     values = _main(subject_values(results.scores, "ixi_denoise", "PSNR"))
     noisy = results.scores[results.scores["metric"] == "PSNR_noisy"]
@@ -154,7 +141,7 @@ def _told(results: Results, values: pd.DataFrame, task: str) -> str:
     counts = values.groupby("site")["subject"].nunique()
     told = ", ".join(f"{site} {counts[site]}" for site in in_order(counts.index, SITE_COLOURS))
     return (
-        f"Mean over test subjects ({told}) with 95 % bootstrap intervals over subjects; {told_cohort(rows)}, "
-        f"{told_seeds(np.unique(rows['seed']))}. Points are shifted sideways so that intervals do not hide one another."
-        f"{told_missing(results, task)}"
+        f"Mean over test subjects ({told}) with 95 % bootstrap intervals over subjects; {cohort_words(rows)}, "
+        f"{seed_words(np.unique(rows['seed']))}. Points are shifted sideways so that intervals do not hide one another."
+        f"{unfinished_words(results, task)}"
     )

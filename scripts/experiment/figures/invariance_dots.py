@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scripts.experiment.results.collect import VARIANTS, Results, variant_order
-from scripts.experiment.results.palette import variant_colours, variant_label, variant_markers
-from scripts.experiment.results.scores import Drawing, NothingToDrawError, told_cohort
+from scripts.experiment.figures.drawing import Drawing
+from scripts.experiment.figures.palette import variant_colours, variant_markers
+from scripts.experiment.results.collect import Results
+from scripts.experiment.results.scores import NothingFoundError
+from scripts.experiment.results.wording import cohort_words
+from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["draw_invariance", "invariance_dots", "study_invariance"]
 
@@ -37,7 +40,7 @@ def invariance_dots(results: Results) -> Drawing:
     """Return every measure of invariance of the paper's variants and of the untrained encoder.
 
     Raises:
-        NothingToDrawError: no encoder was measured.
+        NothingFoundError: no encoder was measured.
     """
     table = _measured(results)
     main = table[table["variant"].isin(VARIANTS)]
@@ -49,11 +52,11 @@ def study_invariance(results: Results) -> Drawing:
     """Return the same of all variants, those of the study beside the paper's.
 
     Raises:
-        NothingToDrawError: no encoder of the study was measured.
+        NothingFoundError: no encoder of the study was measured.
     """
     table = _measured(results)
     if table["variant"].isin(VARIANTS).all():
-        raise NothingToDrawError("no encoder of the study was measured")
+        raise NothingFoundError("no encoder of the study was measured")
     return Drawing("Study: invariance to the sequence", _caption(table), draw_invariance(table))
 
 
@@ -129,7 +132,7 @@ def _spans_decades(numbers: np.ndarray) -> bool:
 
 def _measured(results: Results) -> pd.DataFrame:
     if results.invariance.empty:
-        raise NothingToDrawError("no encoder was measured: no pretraining is finished")
+        raise NothingFoundError("no encoder was measured: no pretraining is finished")
     return results.invariance
 
 
@@ -141,4 +144,4 @@ def _counts(table: pd.DataFrame) -> str:
 def _caption(table: pd.DataFrame) -> str:
     seeds = table["seed"].nunique()
     told = "one seed" if seeds == 1 else f"a dot for each of {seeds} seeds"
-    return f"{_READING} {told_cohort(table).capitalize()}, {told}."
+    return f"{_READING} {cohort_words(table).capitalize()}, {told}."

@@ -10,28 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scripts.experiment.results.collect import VARIANTS, Results, variant_order
-from scripts.experiment.results.palette import (
-    MODALITY_COLOURS,
-    in_order,
-    variant_colours,
-    variant_label,
-    variant_markers,
-)
-from scripts.experiment.results.scores import (
-    Drawing,
-    NothingToDrawError,
-    StudiedScore,
-    error_bars,
-    means,
-    studied_scores,
-    subject_values,
-    told_cohort,
-    told_missing,
-    told_seeds,
-)
+from scripts.experiment.figures.drawing import Drawing, error_bars
+from scripts.experiment.figures.palette import MODALITY_COLOURS, variant_colours, variant_markers
+from scripts.experiment.results.collect import Results
+from scripts.experiment.results.scores import NothingFoundError, StudiedScore, means, studied_scores, subject_values
 from scripts.experiment.results.training_scatter import training_interval, training_scatter
+from scripts.experiment.results.wording import cohort_words, in_order, seed_words, unfinished_words
 from scripts.metrics.bootstrap import bootstrap_interval
+from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["Panel", "draw_points", "lesion_points", "study_points"]
 
@@ -60,7 +46,7 @@ def lesion_points(results: Results) -> Drawing:
     """Return DSC and HD95 of lesions per modality, of the paper's variants at the largest label fraction.
 
     Raises:
-        NothingToDrawError: no run of arc_lesion is finished.
+        NothingFoundError: no run of arc_lesion is finished.
     """
     panels: list[Panel] = []
     for metric, label, scale in (
@@ -80,8 +66,8 @@ def lesion_points(results: Results) -> Drawing:
     caption = (
         f"Lesions segmented with {100 * fraction:g} % of the labels. Pale: subjects (averaged over seeds); dark: their "
         f"mean with its 95 % bootstrap interval. In HD95 a prediction "
-        f"without any lesion counts as the diagonal of the image. Test subjects: {counts}; {told_cohort(rows)}, "
-        f"{told_seeds(rows['seed'])}.{told_missing(results, 'arc_lesion')}"
+        f"without any lesion counts as the diagonal of the image. Test subjects: {counts}; {cohort_words(rows)}, "
+        f"{seed_words(rows['seed'])}.{unfinished_words(results, 'arc_lesion')}"
     )
     return Drawing("Stroke lesions", caption, draw_points(panels, len(dsc)))
 
@@ -90,12 +76,12 @@ def study_points(results: Results) -> Drawing:
     """Return the scores that the variants of the study share with the paper's, a panel per task and modality.
 
     Raises:
-        NothingToDrawError: no run of a study variant is finished.
+        NothingFoundError: no run of a study variant is finished.
     """
     scores = list(studied_scores(results))
     panels = [_studied_panel(score) for score in scores]
     if not panels:
-        raise NothingToDrawError("no variant of the study has downstream scores")
+        raise NothingFoundError("no variant of the study has downstream scores")
     rows = results.scores[results.scores["task"].isin([s.task for s in scores])]
     if any(score.repeated for score in scores):
         told = (
@@ -111,7 +97,7 @@ def study_points(results: Results) -> Drawing:
     seeds = rows["seed"].nunique()
     caption = (
         f"Variants of the pretraining, each with a decoder of its own on the frozen encoder. {told}; "
-        f"{told_cohort(rows)}, {'one seed' if seeds == 1 else f'{seeds} seeds'}."
+        f"{cohort_words(rows)}, {'one seed' if seeds == 1 else f'{seeds} seeds'}."
     )
     return Drawing("Study: downstream scores", caption, draw_points(panels, min(len(panels), 3)))
 

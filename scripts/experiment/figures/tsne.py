@@ -8,15 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scripts.experiment.results.collect import FEATURES, VARIANTS, Results, variant_order
-from scripts.experiment.results.palette import (
-    MODALITY_COLOURS,
-    SITE_COLOURS,
-    colours_of,
-    in_order,
-    variant_label,
-)
-from scripts.experiment.results.scores import Drawing, NothingToDrawError, told_cohort
+from scripts.experiment.figures.drawing import Drawing
+from scripts.experiment.figures.palette import MODALITY_COLOURS, SITE_COLOURS, colours_of
+from scripts.experiment.results.collect import FEATURES, Results
+from scripts.experiment.results.scores import NothingFoundError
+from scripts.experiment.results.wording import cohort_words, in_order
+from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["draw_embeddings", "embed", "feature_tsne"]
 
@@ -31,18 +28,18 @@ def feature_tsne(results: Results) -> Drawing:
     """Return t-SNE maps of the encoders' pooled features, coloured by modality and by site.
 
     Raises:
-        NothingToDrawError: no variant has the features of ten images.
+        NothingFoundError: no variant has the features of ten images.
     """
     tables = _by_variant(results.features)
     if not tables:
-        raise NothingToDrawError(f"no encoder has the features of {_FEWEST} images")
+        raise NothingFoundError(f"no encoder has the features of {_FEWEST} images")
     maps = {name: embed(_vectors(table)) for name, table in tables.items()}
     counts = sorted({len(table) for table in tables.values()})
     told = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     subjects = max(table["subject"].nunique() for table in tables.values())
     caption = (
         f"t-SNE of the pooled bottleneck features of {told} test images ({subjects} subjects) per encoder, each feature"
-        f" standardised; {told_cohort(next(iter(tables.values())))}. Every map is made by itself: what lies where,"
+        f" standardised; {cohort_words(next(iter(tables.values())))}. Every map is made by itself: what lies where,"
         " distances between groups and their sizes mean nothing, nor can maps be compared by eye in any finer way than"
         " whether colours mix. Mixed modalities suggest that the sequence matters less to the encoder, they do not"
         " show that the features are useful: untrained or collapsed ones may mix as well."

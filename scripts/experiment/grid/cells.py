@@ -10,19 +10,17 @@ from typing import Any
 
 from scripts.errors import InputError
 from scripts.experiment.grid.presets import Preset, TaskGrid
+from scripts.variants import ENCODERLESS, PRETRAINED
 
-__all__ = ["ENCODERLESS", "LAYOUTS", "PRETRAIN", "Cell", "Choice", "expand"]
+__all__ = ["LAYOUTS", "PRETRAIN", "Cell", "Choice", "expand"]
 
 PRETRAIN = "pretrain"
-ENCODERLESS = {"random": "random", "scratch": "none"}
-"""Variants without a pretraining -> the bundles' option ``encoder``."""
 
 LAYOUTS = {PRETRAIN: "qmri", "ixi_seg": "ixi", "arc_lesion": "arc", "ixi_denoise": "ixi"}
 """Task -> the dataset that it reads."""
 
 _BUNDLES = {PRETRAIN: "pretrain_seqinv"}
 _EMBEDDED_BY = "ixi_seg"
-_MODES = ("base", "seqaug", "seqinv")
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def expand(preset: Preset, choice: Choice, data: Mapping[str, str]) -> list[Cell
 
 def _pretraining(preset: Preset, variant: str, seed: int, data: str) -> Cell:
     part, extra = preset.pretrain, preset.study.get(variant, TaskGrid())
-    mode = variant if variant in _MODES else "seqinv"
+    mode = variant if variant in PRETRAINED else "seqinv"
     return Cell(
         task=PRETRAIN,
         variant=variant,
@@ -200,7 +198,7 @@ def _task_cells(
 
 
 def _check(preset: Preset, choice: Choice) -> None:
-    known_variants = [*_MODES, *ENCODERLESS, *preset.study]
+    known_variants = [*PRETRAINED, *ENCODERLESS, *preset.study]
     known_modalities = list(dict.fromkeys(m for part in preset.tasks.values() for m in part.modalities))
     for what, chosen, known in (
         ("task", choice.tasks, [PRETRAIN, *preset.tasks]),

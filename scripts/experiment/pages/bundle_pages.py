@@ -10,12 +10,13 @@ import pandas as pd
 
 from scripts.errors import InputError
 from scripts.experiment.pages.marked import replace_marked
-from scripts.experiment.results.collect import VARIANTS, Results, variant_order
-from scripts.experiment.results.palette import variant_label
+from scripts.experiment.results.collect import Results
+from scripts.experiment.results.wording import fraction_words, place_name
 from scripts.experiment.tables.invariance_measures import invariance_markdown
-from scripts.experiment.tables.paper_layout import LAYOUTS, Layout, told_fraction, told_place
+from scripts.experiment.tables.paper_layout import LAYOUTS, Layout
 from scripts.experiment.tables.text import EMPTY, Table, plain_markdown
 from scripts.io.files import atomic_write
+from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["BEGIN", "END", "fill_bundle_pages"]
 
@@ -87,7 +88,7 @@ def _told_scores(layout: Layout, frame: pd.DataFrame) -> str:
                 else EMPTY
                 for name in variants
             ]
-            rows.append([f"{told_place(site, modality)}, n = {part['n'].max()}", *cells])
-        head = [f"{metric.label} [{metric.unit}], {told_fraction(fraction)}", *map(variant_label, variants)]
+            rows.append([f"{place_name(site, modality)}, n = {part['n'].max()}", *cells])
+        head = [f"{metric.label} [{metric.unit}], {fraction_words(fraction)}", *map(variant_label, variants)]
         parts.append(plain_markdown(head, rows))
     return "\n\n".join(parts)

@@ -21,8 +21,8 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 from scripts.errors import InputError
-from scripts.experiment.results.collect import variant_order
 from scripts.handlers.mlflow_run import CELL_TAG, find_parent, quiet_client
+from scripts.variants import variant_order
 
 __all__ = ["GridRuns", "comparison_url", "find_runs", "mlflow_server", "serve", "table_url"]
 

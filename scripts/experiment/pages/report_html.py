@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from scripts.experiment.pages.viewer import TITLES, niivue_source, viewer_content
 from scripts.experiment.results.collect import Results
-from scripts.experiment.results.palette import variant_label
 from scripts.io.files import atomic_write
+from scripts.variants import variant_label
 
 __all__ = ["FigureFile", "TableText", "write_html"]
 

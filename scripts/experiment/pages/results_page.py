@@ -14,13 +14,13 @@ from scripts.errors import InputError
 from scripts.experiment.figures import Figure
 from scripts.experiment.pages.conclusions import Tally, agreement_with_paper, limits, tallies
 from scripts.experiment.pages.marked import replace_marked
-from scripts.experiment.results.collect import VARIANTS, Results, variant_order
-from scripts.experiment.results.palette import variant_label
+from scripts.experiment.results.collect import Results
 from scripts.experiment.tables.comparisons import CLEAR
 from scripts.experiment.tables.invariance_measures import invariance_markdown
 from scripts.experiment.tables.paper_layout import LAYOUTS
 from scripts.experiment.tables.text import EMPTY, Row, Table, plain_markdown, render_markdown
 from scripts.io.files import atomic_write
+from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["typical_minutes", "write_results_page"]
 

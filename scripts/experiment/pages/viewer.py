@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from scripts.errors import InputError
 from scripts.experiment.pages.viewer_volumes import Packed, differences, load_case, pack
-from scripts.experiment.results.collect import Results, variant_order
-from scripts.experiment.results.palette import variant_label
+from scripts.experiment.results.collect import Results
+from scripts.variants import variant_label, variant_order
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,14 @@ import pandas as pd
 
 from scripts.errors import InputError
 from scripts.handlers.mlflow_run import CELL_TAG, default_store, find_parent, quiet_client
+from scripts.variants import variant_order
 
-__all__ = ["FEATURES", "KEYS", "VARIANTS", "Results", "collect", "variant_order"]
+__all__ = ["FEATURES", "KEYS", "Results", "collect"]
 
 logger = logging.getLogger(__name__)
 
 KEYS = ("task", "variant", "modality", "fraction", "seed", "cohort")
 """Columns that say which run a row belongs to; `seed` is int, `fraction` float, the others str."""
-
-VARIANTS = ("base", "seqaug", "seqinv", "random", "scratch")
-"""The paper's three and the two that bracket them; those of the study have other names."""
 
 FEATURES = "f"
 """First letter of the columns of an encoder's pooled features: f0, f1 ..."""
@@ -63,12 +61,6 @@ class Results:
     def variants(self) -> list[str]:
         """Return the variants that have a finished run, in the order of the tables."""
         return variant_order(self.runs["variant"].unique()) if len(self.runs) else []
-
-
-def variant_order(names: Iterable[str]) -> list[str]:
-    """Return variants sorted: the paper's first, then random and scratch, then others by name."""
-    known = {name: place for place, name in enumerate(VARIANTS)}
-    return sorted(names, key=lambda name: (known.get(name, len(known)), name))
 
 
 def collect(grid: str, uri: str | None = None) -> Results:

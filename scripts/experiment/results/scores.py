@@ -1,53 +1,32 @@
-"""What figures draw of the scores: a value per subject, and means over subjects with their intervals."""
+"""Scores by subject and by training, and means over subjects with their intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from scripts.experiment.results.collect import VARIANTS, Results, variant_order
+from scripts.experiment.results.collect import Results
 from scripts.metrics.bootstrap import bootstrap_interval
+from scripts.variants import VARIANTS, variant_order
 
 __all__ = [
-    "Drawing",
-    "NothingToDrawError",
+    "NothingFoundError",
     "StudiedScore",
-    "error_bars",
     "means",
     "seed_values",
     "studied_scores",
     "subject_values",
-    "told_cohort",
-    "told_missing",
-    "told_seeds",
 ]
 
 _STUDIED = (("ixi_seg", "DSC", 100.0, "%"), ("arc_lesion", "DSC", 100.0, "%"), ("ixi_denoise", "PSNR", 1.0, "dB"))
 _CELL = ["variant", "modality", "fraction", "site", "subject"]
-_COHORTS = {"embedded": "simulated cohort", "real": "real data"}
 
 
-class NothingToDrawError(Exception):
-    """The results hold nothing for a figure; the message says what is missing."""
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure before it is a file.
-
-    Attributes:
-        title: of the figure, a few words.
-        caption: what is drawn, of what, and how to read it.
-        figure: the matplotlib figure.
-    """
-
-    title: str
-    caption: str
-    figure: Any
+class NothingFoundError(Exception):
+    """The results hold nothing of what is asked for; the message says what is missing."""
 
 
 def subject_values(scores: pd.DataFrame, task: str, metric: str, *, scale: float = 1.0) -> pd.DataFrame:
@@ -63,7 +42,7 @@ def subject_values(scores: pd.DataFrame, task: str, metric: str, *, scale: float
         ``variant``, ``modality``, ``fraction``, ``site``, ``subject``, ``value``, and ``seeds`` that were averaged.
 
     Raises:
-        NothingToDrawError: there are none.
+        NothingFoundError: there are none.
     """
     return _over_seeds(seed_values(scores, task, metric, scale=scale))
 
@@ -79,11 +58,11 @@ def seed_values(scores: pd.DataFrame, task: str, metric: str, *, scale: float = 
         ``variant``, ``modality``, ``fraction``, ``site``, ``subject``, ``seed``, ``value``.
 
     Raises:
-        NothingToDrawError: there are none.
+        NothingFoundError: there are none.
     """
     rows = scores[(scores["task"] == task) & (scores["metric"] == metric)] if len(scores) else scores
     if rows.empty:
-        raise NothingToDrawError(f"no finished run has {metric} of {task}")
+        raise NothingFoundError(f"no finished run has {metric} of {task}")
     by_seed = rows.groupby([*_CELL, "seed"], as_index=False)["value"].mean()
     return by_seed.assign(value=by_seed["value"] * scale)
 
@@ -125,7 +104,7 @@ def studied_scores(results: Results) -> Iterator[StudiedScore]:
     for task, metric, scale, unit in _STUDIED:
         try:
             by_seed = seed_values(results.scores, task, metric, scale=scale)
-        except NothingToDrawError:
+        except NothingFoundError:
             continue
         tested = by_seed[~by_seed["variant"].isin(VARIANTS)]
         for (modality, fraction), _ in tested.groupby(["modality", "fraction"]):
@@ -159,31 +138,3 @@ def means(
         return table
     places = {name: place for place, name in enumerate(variant_order(table["variant"].unique()))}
     return table.sort_values(list(by), key=lambda c: c.map(places) if c.name == "variant" else c, ignore_index=True)
-
-
-def error_bars(table: pd.DataFrame) -> np.ndarray:
-    """Return the lengths (2, N) of the intervals below and above the means of `means`, as matplotlib takes them."""
-    lengths = np.stack([table["mean"] - table["low"], table["high"] - table["mean"]])
-    # rounding leaves -1e-17 where all subjects are equal, which matplotlib refuses
-    return np.where(np.isnan(lengths), np.nan, np.maximum(lengths, 0))
-
-
-def told_cohort(frame: pd.DataFrame) -> str:
-    """Return which cohorts the rows are of, in words."""
-    return " and ".join(_COHORTS.get(name, name) for name in sorted(frame["cohort"].unique()))
-
-
-def told_seeds(seeds: Iterable[int]) -> str:
-    """Return how many seeds, in words."""
-    count = len(set(seeds))
-    return "one seed" if count == 1 else f"{count} seeds, averaged within a subject"
-
-
-def told_missing(results: Results, task: str) -> str:
-    """Return a sentence on the planned runs of a task that are not finished, empty where all are."""
-    planned = results.planned
-    if planned.empty:
-        return ""
-    own = planned[(planned["task"] == task) & planned["variant"].isin(VARIANTS)]
-    lacking = len(own[~own["cell"].isin(results.runs["cell"])])
-    return f" {lacking} of {len(own)} runs are not finished and missing here." if lacking else ""

@@ -8,23 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scripts.experiment.results.collect import VARIANTS, Results
-from scripts.experiment.results.palette import variant_label
-from scripts.experiment.results.scores import told_cohort, told_seeds
+from scripts.experiment.results.collect import Results
 from scripts.experiment.results.statistics import compare_overall, compare_variants, holm
-from scripts.experiment.tables.paper_layout import (
-    LAYOUTS,
-    Layout,
-    Metric,
-    in_table_order,
-    is_inside,
-    layout_values,
-    told_fraction,
-    told_place,
-)
+from scripts.experiment.results.wording import cohort_words, fraction_words, is_training_site, place_name, seed_words
+from scripts.experiment.tables.paper_layout import LAYOUTS, Layout, Metric, in_table_order, layout_values
 from scripts.experiment.tables.text import EMPTY, Cell, Row, Table
+from scripts.variants import VARIANTS, variant_label
 
-__all__ = ["CLEAR", "comparison_table", "overall_table", "told_p"]
+__all__ = ["CLEAR", "comparison_table", "format_p", "overall_table"]
 
 CLEAR = 0.05
 """Corrected p below which a difference is called clear."""
@@ -63,7 +54,7 @@ def comparison_table(results: Results, first: str = "seqinv") -> Table:
         frame=frame,
         columns=("", *_COLUMNS) if len(frame) else (),
         rows=tuple(
-            _rows(frame, lambda row: f"{told_place(row['site'], row['modality'])} {told_fraction(row['fraction'])}")
+            _rows(frame, lambda row: f"{place_name(row['site'], row['modality'])} {fraction_words(row['fraction'])}")
         ),
     )
 
@@ -102,7 +93,7 @@ def overall_table(results: Results, first: str = "seqinv") -> Table:
     )
 
 
-def told_p(p: float) -> str:
+def format_p(p: float) -> str:
     """Return a p value with three digits behind the point."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
@@ -110,11 +101,11 @@ def told_p(p: float) -> str:
 def _parts(values: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield each label fraction at all sites, then all label fractions of each domain."""
     fractions = sorted(values["fraction"].unique())
-    inside = values["site"].map(is_inside)
+    inside = values["site"].map(is_training_site)
     domains = [] if inside.all() or not inside.any() else [("in domain", inside), ("out of domain", ~inside)]
     for fraction in fractions:
         place = ", all sites" if domains else ""
-        yield f"{told_fraction(fraction)}{place}", values[values["fraction"] == fraction]
+        yield f"{fraction_words(fraction)}{place}", values[values["fraction"] == fraction]
     for name, chosen in domains:
         several = ", all label fractions" if len(fractions) > 1 else ""
         yield f"{name}{several}", values[chosen]
@@ -174,8 +165,8 @@ def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:
         Cell(f"{row['difference']:+.2f}", int(clear)),
         Cell(interval),
         Cell(str(row["n"])),
-        Cell(told_p(row["p"]) + few),
-        Cell(told_p(row["p_holm"])),
+        Cell(format_p(row["p"]) + few),
+        Cell(format_p(row["p_holm"])),
         Cell(winner, int(clear)),
     )
 
@@ -184,8 +175,8 @@ def _told(results: Results, frame: pd.DataFrame) -> str:
     if frame.empty:
         return ""
     own = results.scores[results.scores["variant"].isin(VARIANTS)]
-    seeds = told_seeds(own["seed"])
+    seeds = seed_words(own["seed"])
     return (
-        f" {told_cohort(own).capitalize()}, {seeds}. Intervals and p are over subjects: they say what these trainings "
+        f" {cohort_words(own).capitalize()}, {seeds}. Intervals and p are over subjects: they say what these trainings "
         "differ by, not how much another training of the same variants would."
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from scripts.experiment.results.collect import VARIANTS, Results, variant_order
-from scripts.experiment.results.palette import variant_label
+from scripts.experiment.results.collect import Results
 from scripts.experiment.tables.text import EMPTY, plain_markdown
+from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["invariance_markdown"]
 

@@ -7,24 +7,20 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from scripts.experiment.results.collect import VARIANTS, Results, variant_order
-from scripts.experiment.results.scores import NothingToDrawError, subject_values
+from scripts.experiment.results.collect import Results
+from scripts.experiment.results.scores import NothingFoundError, subject_values
+from scripts.experiment.results.wording import MODALITIES, SITES
+from scripts.variants import VARIANTS, variant_order
 
 __all__ = [
     "LAYOUTS",
     "Layout",
     "Metric",
     "in_table_order",
-    "is_inside",
     "layout_values",
-    "told_fraction",
-    "told_place",
-    "told_site",
 ]
 
-_ORDER = {name: place for place, name in enumerate(("Guys", "ARC", "HH", "IOP", "T1w", "T2w", "PDw", "FLAIR"))}
-_NAMES = {"Guys": "GST"}
-_UNSEEN = ("HH", "IOP")
+_ORDER = {name: place for place, name in enumerate((*SITES, *MODALITIES))}
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def layout_values(results: Results, layout: Layout, metric: Metric) -> pd.DataFr
     """
     try:
         values = subject_values(results.scores, layout.task, metric.name, scale=metric.scale)
-    except NothingToDrawError:
+    except NothingFoundError:
         return pd.DataFrame()
     return values[values["variant"].isin(VARIANTS)].reset_index(drop=True)
 
@@ -94,26 +90,6 @@ def layout_values(results: Results, layout: Layout, metric: Metric) -> pd.DataFr
 def in_table_order(frame: pd.DataFrame, by: Iterable[str]) -> pd.DataFrame:
     """Return the rows sorted by columns: sites, modalities and variants as in the paper, all else by value."""
     return frame.sort_values(list(by), key=_places, kind="stable", ignore_index=True)
-
-
-def is_inside(site: str) -> bool:
-    """Return whether a site is the one that training images come from."""
-    return site not in _UNSEEN
-
-
-def told_place(site: str, modality: str) -> str:
-    """Return a row's name as the paper writes it: ``GST [T1w]``."""
-    return f"{told_site(site)} [{modality}]"
-
-
-def told_site(site: str) -> str:
-    """Return a site as the paper names it."""
-    return _NAMES.get(site, site)
-
-
-def told_fraction(fraction: float) -> str:
-    """Return a label fraction in words."""
-    return f"{100 * fraction:g}% labels"
 
 
 def _places(column: pd.Series) -> pd.Series:

@@ -9,21 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scripts.experiment.results.collect import VARIANTS, Results, variant_order
-from scripts.experiment.results.palette import variant_label
-from scripts.experiment.results.scores import told_cohort, told_missing
+from scripts.experiment.results.collect import Results
 from scripts.experiment.results.statistics import cell_statistics, seed_spread
-from scripts.experiment.tables.paper_layout import (
-    LAYOUTS,
-    Layout,
-    in_table_order,
-    is_inside,
-    layout_values,
-    told_fraction,
-    told_place,
-    told_site,
+from scripts.experiment.results.wording import (
+    cohort_words,
+    fraction_words,
+    is_training_site,
+    place_name,
+    site_name,
+    unfinished_words,
 )
+from scripts.experiment.tables.paper_layout import LAYOUTS, Layout, in_table_order, layout_values
 from scripts.experiment.tables.text import Cell, Row, Table
+from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["PAPER_HEADING", "paper_tables", "task_tables"]
 
@@ -97,11 +95,11 @@ def _laid_out(results: Results, layout: Layout, frame: pd.DataFrame) -> Table:
     by = "metric" if len(layout.metrics) > 1 else "fraction"
     keys = list(dict.fromkeys(frame[by]))
     labels = {m.name: f"{m.label} ({m.unit})" for m in layout.metrics}
-    groups = tuple((labels[key] if by == "metric" else told_fraction(key), len(variants)) for key in keys)
+    groups = tuple((labels[key] if by == "metric" else fraction_words(key), len(variants)) for key in keys)
     columns = [(key, variant) for key in keys for variant in variants]
     digits = {m.name: m.digits for m in layout.metrics}
     rows: list[Row] = []
-    inside = frame["site"].map(is_inside)
+    inside = frame["site"].map(is_training_site)
     for label, part in (("In domain", frame[inside]), ("Out of domain", frame[~inside])):
         if len(part):
             rows += [Row(label, kind=label.lower().replace(" ", "-"))] if not inside.all() else []
@@ -134,7 +132,7 @@ def _rows(frame: pd.DataFrame, by: str, columns: Sequence[tuple[Any, str]], digi
     for keys, part in frame.groupby(_PLACE if several else _PLACE[:2], sort=False):
         found = {(row[by], row["variant"]): row for row in part.to_dict("records")}
         cells = (_cell(found[column], digits) if column in found else Cell() for column in columns)
-        label = told_place(keys[0], keys[1]) + (f" {told_fraction(keys[2])}" if several else "")
+        label = place_name(keys[0], keys[1]) + (f" {fraction_words(keys[2])}" if several else "")
         yield Row(label, tuple(cells))
 
 
@@ -154,15 +152,15 @@ def _caption(results: Results, layout: Layout, frame: pd.DataFrame) -> str:
     apart = "" if set(own["cohort"]) == {"real"} else ", not comparable with the real subjects of the paper"
     parts = [
         f"{units}{over}: mean ± standard error over test subjects ({_told_subjects(frame)}), {_told_seeds(frame)}.",
-        f"{told_cohort(own).capitalize()}{apart}.",
+        f"{cohort_words(own).capitalize()}{apart}.",
         "Best bold, second best underlined, of each row and group of columns, by unrounded means; ties share.",
         "95 % bootstrap intervals over subjects are in the CSV file.",
     ]
-    if not frame["site"].map(is_inside).all():
+    if not frame["site"].map(is_training_site).all():
         parts.append("GST (Guy's) is the site that training images come from.")
     if frame["paper_mean"].notna().any():
         parts.append("Beneath, the paper's own numbers, marked likewise among what is shown of it.")
-    return " ".join(parts) + _told_empty(own) + told_missing(results, layout.task)
+    return " ".join(parts) + _told_empty(own) + unfinished_words(results, layout.task)
 
 
 def _told_subjects(frame: pd.DataFrame) -> str:
@@ -170,11 +168,11 @@ def _told_subjects(frame: pd.DataFrame) -> str:
     told = []
     for site, part in frame.groupby("site", sort=False):
         if part["n"].nunique() == 1:
-            told.append(f"{told_site(site)} {part['n'].iloc[0]}")
+            told.append(f"{site_name(site)} {part['n'].iloc[0]}")
             continue
         for modality, own in part.groupby("modality", sort=False):
             counts = sorted({own["n"].min(), own["n"].max()})
-            told.append(f"{told_place(site, modality)} {' to '.join(map(str, counts))}")
+            told.append(f"{place_name(site, modality)} {' to '.join(map(str, counts))}")
     return ", ".join(told)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scripts.experiment.results.collect import VARIANTS, Results, variant_order
-from scripts.experiment.results.palette import variant_label
-from scripts.experiment.results.scores import StudiedScore, studied_scores, told_cohort
+from scripts.experiment.results.collect import Results
+from scripts.experiment.results.scores import StudiedScore, studied_scores
 from scripts.experiment.results.statistics import cell_statistics, compare_variants
 from scripts.experiment.results.training_scatter import Scatter, compare_trainings, training_interval, training_scatter
+from scripts.experiment.results.wording import cohort_words
 from scripts.experiment.tables.text import Cell, Row, Table
+from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["study_differences", "study_table"]
 
@@ -71,7 +72,7 @@ def study_table(results: Results) -> Table:
             "features whose nearest, among those of all places in another sequence, is of the same place"
             f"{_told_chance(results)}. Tissue R2: how well a linear map fitted in some sequences gives the tissue "
             "composition in another (0: no better than its mean). Scores: means over the test subjects of all sites. "
-            f"{told_cohort(results.runs).capitalize()}, {_seeds(results)}."
+            f"{cohort_words(results.runs).capitalize()}, {_seeds(results)}."
         ),
         frame=frame,
         columns=("variant", *measures),
@@ -109,7 +110,7 @@ def study_differences(results: Results) -> Table:
             "Mean difference on the same test subjects, of all sites. "
             f"{_told(results, *_INTERVALS_OF_DIFFERENCES)} Bold where the interval leaves out 0; not corrected for the "
             "number of questions. "
-            f"{told_cohort(results.runs).capitalize()}, {_seeds(results)}."
+            f"{cohort_words(results.runs).capitalize()}, {_seeds(results)}."
         ),
         frame=frame,
         columns=("what is added or changed", *measures),
