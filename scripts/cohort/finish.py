@@ -7,12 +7,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from scripts.qc import Layout, write_qc
+from scripts.qc import DatasetKind, write_qc
 
 __all__ = ["finish_cohort"]
 
 
-def finish_cohort(path: Path, layout: Layout, what: str, bundles: Sequence[str], *, jobs: int | None = None) -> None:
+def finish_cohort(
+    path: Path, layout: DatasetKind, what: str, bundles: Sequence[str], *, jobs: int | None = None
+) -> None:
     """Write the quality page of a cohort and say where things are and what to do with them.
 
     Args:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from scripts.parallel import default_jobs, run_subjects
 from scripts.prepare.records import is_finished, remove_part, remove_subject
-from scripts.qc import Layout, write_page
+from scripts.qc import DatasetKind, write_page
 
 __all__ = ["Summary", "prepare_subjects", "tell", "training"]
 
@@ -41,7 +41,7 @@ class Summary:
 
 def prepare_subjects(
     root: Path,
-    layout: Layout,
+    layout: DatasetKind,
     tasks: Mapping[str, Mapping[str, int]],
     work: Callable[[str], None],
     *,

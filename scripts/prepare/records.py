@@ -12,7 +12,7 @@ from typing import Any
 from scripts.cohort.make import PROVENANCE as EMBEDDED
 from scripts.errors import InputError
 from scripts.io.write import write_json, write_text
-from scripts.qc import Layout, write_row
+from scripts.qc import DatasetKind, write_row
 
 __all__ = [
     "PROVENANCE",
@@ -119,7 +119,7 @@ def is_finished(root: Path, subject: str, inputs: Mapping[str, int]) -> bool:
     )
 
 
-def finish_subject(root: Path, layout: Layout, subject: str, part: Path, record: Record) -> None:
+def finish_subject(root: Path, layout: DatasetKind, subject: str, part: Path, record: Record) -> None:
     """Move a subject's files from its part folder into place, in the order of the record, which is written last.
 
     Before it, the subject's row of the quality page is made.

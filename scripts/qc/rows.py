@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from scripts.errors import InputError
-from scripts.io.write import write_json
+from scripts.io.files import atomic_write
 
 if TYPE_CHECKING:
     from scripts.qc.look import Look
 
-__all__ = ["FOLDER", "Layout", "Row", "find_subjects", "read_rows", "write_row"]
+__all__ = ["FOLDER", "DatasetKind", "Row", "find_subjects", "read_rows", "write_row"]
 
-Layout = Literal["ixi", "arc", "qmri"]
+DatasetKind = Literal["ixi", "arc", "qmri"]
 
 FOLDER = "qc"
 """Folder of the rows and the page in a dataset."""
@@ -53,7 +54,7 @@ class Row:
 
 def write_row(
     root: Path,
-    layout: Layout,
+    kind: DatasetKind,
     subject: str,
     *,
     notes: Sequence[str] = (),
@@ -63,7 +64,7 @@ def write_row(
 
     Args:
         root: the dataset.
-        layout: how it is laid out: ixi, arc or qmri.
+        kind: how it is laid out: ixi, arc or qmri.
         subject: whose files are read; of several sessions, each gets a row.
         notes: what a user should know about the subject, beside what is found here.
         measures: further numbers; ``"T1w: turned [deg]"`` stands in line T1w, a name without colon by itself.
@@ -74,11 +75,8 @@ def write_row(
     from scripts.qc.sheet import compose, encode
 
     folder = root / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    for look in _looks(root, layout, subject):
+    for look in _looks(root, kind, subject):
         picture = compose(look.strips)
-        target, temporary = folder / f"{look.name}.jpg", folder / f".part-{look.name}.jpg"
-        temporary.write_bytes(encode(picture))
         row = Row(
             name=look.name,
             subject=subject,
@@ -89,39 +87,40 @@ def write_row(
             notes=[*notes, *look.notes],
             files={path.relative_to(root).as_posix(): path.stat().st_size for path in look.files},
         )
-        temporary.replace(target)
-        write_json(target.with_suffix(".json"), asdict(row))
+        content, text = encode(picture), json.dumps(asdict(row), indent=4) + "\n"
+        atomic_write(folder / f"{look.name}.jpg", partial(Path.write_bytes, data=content))
+        atomic_write(folder / f"{look.name}.json", partial(Path.write_text, data=text, encoding="utf-8"))
 
 
-def read_rows(root: Path, layout: Layout) -> list[Row]:
+def read_rows(root: Path, kind: DatasetKind) -> list[Row]:
     """Return the rows, sorted by name, of subjects and files that are still there as they were."""
-    present = set(find_subjects(root, layout))
+    present = set(find_subjects(root, kind))
     rows = [_read_row(path) for path in sorted((root / FOLDER).glob("*.json"))]
     return [row for row in rows if row is not None and row.subject in present and _is_current(root, row)]
 
 
-def find_subjects(root: Path, layout: Layout) -> list[str]:
+def find_subjects(root: Path, kind: DatasetKind) -> list[str]:
     """Return the names of all subjects of a dataset, sorted; none if there are none."""
     from scripts.data.arc import arc_subjects
     from scripts.data.ixi import ixi_subjects
     from scripts.data.layout import find_root
 
     try:
-        if layout == "ixi":
+        if kind == "ixi":
             return ixi_subjects(root)
-        if layout == "arc":
+        if kind == "arc":
             return arc_subjects(root)
         return sorted(path.name for path in find_root(root).glob("sub-*") if path.is_dir())
     except InputError:
         return []
 
 
-def _looks(root: Path, layout: Layout, subject: str) -> list[Look]:
-    if layout == "ixi":
+def _looks(root: Path, kind: DatasetKind, subject: str) -> list[Look]:
+    if kind == "ixi":
         from scripts.qc.look_ixi import look_at_ixi
 
         return [look_at_ixi(root, subject)]
-    if layout == "arc":
+    if kind == "arc":
         from scripts.qc.look_arc import look_at_arc
 
         return [look_at_arc(root, subject)]
@@ -145,7 +144,8 @@ def _read_row(path: Path) -> Row | None:
         row = Row(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return replace(row, size=(int(row.size[0]), int(row.size[1])))
+    # a writer that was killed leaves a whole row under another name
+    return replace(row, size=(int(row.size[0]), int(row.size[1]))) if row.name == path.stem else None
 
 
 def _rounded(value: float) -> float:

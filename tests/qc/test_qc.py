@@ -20,7 +20,7 @@ from scipy import ndimage
 from scripts.cohort import arc_cohort, ixi_cohort, qmri_cohort
 from scripts.errors import InputError
 from scripts.qc import write_page, write_qc, write_row
-from scripts.qc.judge import judge, number
+from scripts.qc.outliers import judge, number
 from scripts.qc.look import PIXEL, Box, Outline, Strip, box_around, nearest_to_centre, slices
 from scripts.qc.numbers import robust_z, window_of
 from scripts.qc.rows import Row, read_rows
@@ -172,7 +172,7 @@ def test_numbers_are_judged_within_their_group() -> None:
     judged = judge(rows)
     assert list(judged.found) == ["a9"]
     assert judged.found["a9"]["x"] == pytest.approx((100 - 13) / (1.4826 * 2))
-    assert judged.told["B", "x"] == "102 ± 2.22 (n = 6)"
+    assert judged.medians["B", "x"] == "102 ± 2.22 (n = 6)"
 
 
 def test_volumes_of_lesions_are_judged_by_their_logarithm() -> None:
@@ -200,7 +200,7 @@ def test_volumes_medians_and_ratios_of_ixi(tmp_path: Path) -> None:
     assert not list((tmp_path / "qc").glob(".part*"))
 
 
-def test_swapped_t2_and_pd_are_told(tmp_path: Path) -> None:
+def test_swapped_t2_and_pd_are_noted(tmp_path: Path) -> None:
     write_head(tmp_path, "IXI002-Guys-0828", {"T1": "T1", "T2": "PD", "PD": "T2"})
     write_row(tmp_path, "ixi", "IXI002-Guys-0828")
     (note,) = read(tmp_path, "IXI002-Guys-0828")["notes"]
@@ -273,7 +273,7 @@ def test_volume_side_and_intensities_of_a_lesion(tmp_path: Path, x: float, left:
     assert (found["notes"], found["images"]) == ([], ["T2w", "T1w"])
 
 
-def test_doubtful_masks_are_told(tmp_path: Path) -> None:
+def test_doubtful_masks_are_noted(tmp_path: Path) -> None:
     write_stroke(tmp_path, "sub-M1", x=-30.0, size=0.0)
     write_stroke(tmp_path, "sub-M2", x=-30.0, mask_affine=SIDES + np.array([[0, 0, 0, 200.0], *[[0.0] * 4] * 3]))
     for name in ("sub-M1", "sub-M2"):

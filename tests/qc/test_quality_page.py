@@ -85,7 +85,7 @@ def test_the_page_refers_to_its_pictures_alone(dataset: Path, reader: Reader) ->
 def test_what_notes_say_is_text(dataset: Path, reader: Reader) -> None:
     assert reader.tags.count("script") == 1
     text = (dataset / "qc" / "index.html").read_text()
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;so&quot;" in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#34;so&#34;" in text
 
 
 def test_the_bright_head_is_marked(dataset: Path, reader: Reader) -> None:

@@ -23,13 +23,13 @@ class Judged:
     Attributes:
         measures: names of all numbers, in the order in which rows have them.
         groups: names of all groups, sorted.
-        told: (group, number) -> median and robust deviation, in words.
+        medians: (group, number) -> median and robust deviation, in words.
         found: row -> number -> robust z of those that stand out.
     """
 
     measures: list[str]
     groups: list[str]
-    told: dict[tuple[str, str], str]
+    medians: dict[tuple[str, str], str] = field(default_factory=dict)
     found: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def outliers(self, row: Row) -> dict[str, float]:
@@ -42,7 +42,6 @@ def judge(rows: Sequence[Row]) -> Judged:
     judged = Judged(
         measures=list(dict.fromkeys(name for row in rows for name in row.measures)),
         groups=sorted({row.group for row in rows}),
-        told={},
     )
     for group in judged.groups:
         members = [row for row in rows if row.group == group]
@@ -51,7 +50,7 @@ def judge(rows: Sequence[Row]) -> Judged:
             if not holders:
                 continue
             values = [row.measures[name] for row in holders]
-            judged.told[group, name] = _tell(values)
+            judged.medians[group, name] = _middle(values)
             for row, z in zip(holders, robust_z(_comparable(name, values)), strict=True):
                 if abs(z) > OUTLYING:
                     judged.found.setdefault(row.name, {})[name] = z
@@ -71,7 +70,7 @@ def _comparable(name: str, values: Sequence[float]) -> list[float]:
     return list(values)
 
 
-def _tell(values: Sequence[float]) -> str:
+def _middle(values: Sequence[float]) -> str:
     middle = float(np.median(values))
     spread = 1.4826 * float(np.median(np.abs(np.asarray(values) - middle)))
     return f"{number(middle)} ± {number(spread)} (n = {len(values)})"
