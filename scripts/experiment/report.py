@@ -58,7 +58,7 @@ def write_report(
     from scripts.experiment.figures import write_figures
     from scripts.experiment.pages import write_html
     from scripts.experiment.pages.bundle_pages import fill_bundle_pages
-    from scripts.experiment.pages.conclusions import limits
+    from scripts.experiment.pages.limits import limits
     from scripts.experiment.pages.results_page import write_results_page
     from scripts.experiment.tables.all_tables import all_tables, write_tables
 

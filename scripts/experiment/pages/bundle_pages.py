@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from scripts.errors import InputError
-from scripts.experiment.pages.marked import replace_marked
+from scripts.experiment.pages.marked_part import replace_marked
 from scripts.experiment.results.collect import Results
 from scripts.experiment.results.wording import fraction_words, place_name
 from scripts.experiment.tables.invariance_measures import invariance_markdown
-from scripts.experiment.tables.paper_layout import LAYOUTS, Layout
+from scripts.experiment.tables.score_tables import SCORE_TABLES, ScoreTable
 from scripts.experiment.tables.text import EMPTY, Table, plain_markdown
 from scripts.io.files import atomic_write
 from scripts.variants import VARIANTS, variant_label, variant_order
@@ -37,7 +37,7 @@ def fill_bundle_pages(results: Results, tables: Sequence[Table], bundles: Path) 
     """
     frames = {table.name: table.frame for table in tables}
     texts = {"pretrain_seqinv": invariance_markdown(results)}
-    for layout in LAYOUTS:
+    for layout in SCORE_TABLES:
         if layout.name in frames:
             own = _told_scores(layout, frames[layout.name])
             texts[layout.task] = "\n\n".join(filter(None, [texts.get(layout.task, ""), own]))
@@ -71,7 +71,7 @@ def _told_grid(results: Results) -> str:
     )
 
 
-def _told_scores(layout: Layout, frame: pd.DataFrame) -> str:
+def _told_scores(layout: ScoreTable, frame: pd.DataFrame) -> str:
     """Return the table of the most labels: a row per site and modality, a column per variant."""
     fraction = frame["fraction"].max()
     shown = frame[(frame["fraction"] == fraction) & frame["variant"].isin(VARIANTS)]

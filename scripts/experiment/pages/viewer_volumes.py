@@ -12,6 +12,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from skimage.measure import block_reduce
 
@@ -106,7 +107,7 @@ def _read(path: str) -> Any:
         raise InputError(f"{path} is gone: evaluate its run again, or report without volumes")
     try:
         return nib.load(path)
-    except nib.filebasedimages.ImageFileError as error:
+    except ImageFileError as error:
         raise InputError(f"{path} is no NIfTI file: evaluate its run again ({error})") from None
 
 

@@ -1,4 +1,4 @@
-"""What the comparisons say, in sentences made from the numbers."""
+"""How often variants are ahead of one another, and how far that agrees with the paper: counts over table cells."""
 
 from __future__ import annotations
 
@@ -9,39 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from scripts.experiment.results.collect import Results
-from scripts.experiment.tables.paper_layout import LAYOUTS
+from scripts.experiment.tables.score_tables import SCORE_TABLES
 
-__all__ = ["Tally", "agreement_with_paper", "limits", "tallies"]
-
-_SIMULATED = (
-    (
-        "Simulated heads stand in for patients",
-        "one averaged anatomy, warped per subject, with tissue values from the literature, three made-up scanners and "
-        "simple lesions. Its labels are the shares that the heads were made of. So the absolute numbers say nothing "
-        "about IXI, ARC or any patient, and are not to be set beside the paper's.",
-    ),
-    (
-        "What can be seen",
-        "whether the three ways of making views, trained alike and tested alike, differ in the direction that the "
-        "paper reports, and whether the pieces work from the maps to the table.",
-    ),
-    (
-        "What cannot",
-        "how large any difference is on patients, and anything about lesions as they really look.",
-    ),
-)
-_SHORT = (
-    "A small network",
-    "on small patches, pretrained and trained for minutes: a variant that needs longer to pay off looks worse here "
-    "than it is.",
-)
-_SMALL = 64  # voxels of a patch below which the training is a small one
-_ONE_SEED = (
-    "One seed",
-    "intervals and tests are over test subjects; they say nothing about how much a second training of the same recipe "
-    "would differ.",
-)
+__all__ = ["Tally", "agreement_with_paper", "tallies"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +56,7 @@ def tallies(cells: pd.DataFrame, overall: pd.DataFrame, clear: float = 0.05) -> 
     found = []
     for names, rows in cells.groupby(keys, sort=False):
         parts = overall[(overall[keys] == pd.Series(dict(zip(keys, names, strict=True)))).all(axis=1)]
-        told = parts[parts["p_holm"] < clear]
+        sure = parts[parts["p_holm"] < clear]
         gain = rows["gain"].to_numpy()
         table, metric, first, second = (str(name) for name in names)
         found.append(
@@ -98,8 +68,8 @@ def tallies(cells: pd.DataFrame, overall: pd.DataFrame, clear: float = 0.05) -> 
                 cells=len(rows),
                 ahead=int((gain > 0).sum()),
                 median=float(np.median(gain)),
-                better=tuple(told.loc[told["gain"] > 0, "part"]),
-                worse=tuple(told.loc[told["gain"] < 0, "part"]),
+                better=tuple(sure.loc[sure["gain"] > 0, "part"]),
+                worse=tuple(sure.loc[sure["gain"] < 0, "part"]),
                 parts=len(parts),
             )
         )
@@ -123,16 +93,8 @@ def agreement_with_paper(cells: pd.DataFrame, first: str, seconds: Sequence[str]
     return pd.DataFrame(_agreements(cells, first, seconds))
 
 
-def limits(results: Results) -> list[tuple[str, str]]:
-    """Return what the numbers of a grid cannot say, as headings and sentences."""
-    runs = results.runs
-    told = list(_SIMULATED) if "embedded" in set(runs["cohort"]) else []
-    told += [_SHORT] if 0 < runs["patch_size"].min() < _SMALL else []
-    return told + ([_ONE_SEED] if runs["seed"].nunique() == 1 else [])
-
-
 def _agreements(cells: pd.DataFrame, first: str, seconds: Sequence[str]) -> Iterator[dict[str, object]]:
-    lower = {(layout.name, m.name) for layout in LAYOUTS for m in layout.metrics if m.better == "lower"}
+    lower = {(layout.name, m.name) for layout in SCORE_TABLES for m in layout.metrics if m.better == "lower"}
     keys = ["site", "modality", "fraction"]
     for (table, metric), part in cells.groupby(["table", "metric"], sort=False):
         sign = -1.0 if (table, metric) in lower else 1.0
