@@ -1,4 +1,4 @@
-"""How a config is written: as the zoo writes JSON, but for short lists and plain settings, which take one line."""
+"""How a config is written: as the zoo writes JSON, but what is short takes one line."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _WIDTH = 120
 def format_config(config: Any) -> str:
     """Return the text of a config's file.
 
-    Lists and dicts of plain values stand on one line where they fit. Components (a dict with ``_target_``) and lists
-    of expressions have a line an entry, so that each can be read, and changed, by itself.
+    Lists of plain values, settings and components stand on one line where they fit. What holds components, and a list
+    of expressions, has a line an entry, so that each can be read, and changed, by itself.
 
-    >>> print(format_config({"size": [96, 96, 96], "net": {"_target_": "UNet"}}), end="")
+    >>> print(format_config({"size": [96, 96, 96], "run": ["$@a"], "flip": {"_target_": "Flip", "prob": 0.5}}), end="")
     {
         "size": [96, 96, 96],
-        "net": {
-            "_target_": "UNet"
-        }
+        "run": [
+            "$@a"
+        ],
+        "flip": {"_target_": "Flip", "prob": 0.5}
     }
     """
     return _lines(config, 0, 0) + "\n"
@@ -46,7 +47,9 @@ def _lines(node: Any, depth: int, column: int) -> str:
 
 def _is_short(node: dict[str, Any] | list[Any]) -> bool:
     if isinstance(node, dict):
-        return "_target_" not in node and not any(isinstance(value, dict | list) for value in node.values())
+        return all(
+            not isinstance(value, dict) and (not isinstance(value, list) or _is_short(value)) for value in node.values()
+        )
     return all(
         _is_short(value) if isinstance(value, list) else not isinstance(value, dict) and not str(value).startswith("$")
         for value in node
