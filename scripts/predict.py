@@ -35,7 +35,7 @@ def predict(
 
     Args:
         bundle: pretrain_seqinv, ixi_seg, arc_lesion or ixi_denoise, or the folder of a bundle.
-        images: see `scripts.transforms.load_image.image_list`.
+        images: see `scripts.io.image_list.image_list`.
         out: folder for the results.
         weights: file of the network's weights; default: the ``models/model.pt`` of the bundle.
         spacing: voxel size that the network sees [mm]; ``none`` for that of the image.
@@ -47,7 +47,7 @@ def predict(
     Raises:
         InputError: for whatever of this does not fit, before anything is computed.
     """
-    from scripts.transforms.load_image import image_list
+    from scripts.io.image_list import image_list
 
     began = time.monotonic()
     folder, config = _read_bundle(bundle)

@@ -14,9 +14,10 @@ from scripts.cohort.finish import finish_cohort
 from scripts.cohort.lattice import Grid, brain_grid, stream
 from scripts.cohort.make import check_numbers, claim, make_all
 from scripts.cohort.person import Person, draw_person, make_brain, segment
+from scripts.cohort.qmri_files import STEPS, describe_dataset, map_sidecar, map_suffix
 from scripts.cohort.tissue_values import draw_values, paint_maps
 from scripts.errors import InputError
-from scripts.io.write import MAP_FILES, describe_dataset, write_json, write_nifti
+from scripts.io.write import write_json, write_nifti
 
 __all__ = ["cohort_qmri", "make_qmri_cohort", "make_subject"]
 
@@ -104,18 +105,21 @@ def make_subject(root: Path, person: Person, seed: int, grid: Grid) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     folder = temporary / "anat"
     folder.mkdir(parents=True)
-    for name, spec in MAP_FILES.items():
-        stem = folder / f"{person.name}_{spec.suffix}"
-        stored = np.maximum(np.rint(maps[name] / np.float32(spec.step)), 0.0).astype(np.int16)
-        write_nifti(stem.with_suffix(".nii.gz"), anatomy.volume(stored, np.int16), grid, step=spec.step)
-        write_json(stem.with_suffix(".json"), spec.sidecar())
-    labels = segment(anatomy, lesion)
-    write_nifti(folder / f"{person.name}_dseg.nii.gz", anatomy.volume(labels, np.uint8), grid)
+    for name, step in STEPS.items():
+        stem = folder / f"{person.name}_{map_suffix(name)}"
+        stored = np.maximum(np.rint(maps[name] / np.float32(step)), 0.0).astype(np.int16)
+        volume = anatomy.volume(stored, np.int16)
+        write_nifti(stem.with_suffix(".nii.gz"), volume, grid.affine, step=step, code="aligned")
+        write_json(stem.with_suffix(".json"), map_sidecar(name))
+    labels = anatomy.volume(segment(anatomy, lesion), np.uint8)
+    write_nifti(folder / f"{person.name}_dseg.nii.gz", labels, grid.affine, code="aligned")
     if lesion is not None:
         stem = folder / f"{person.name}_{_LESION_SUFFIX}"
-        write_nifti(stem.with_suffix(".nii.gz"), anatomy.volume(lesion.mask, np.uint8), grid)
-        volume = round(float(lesion.mask.sum()) * grid.spacing**3 / 1000.0, 3)
-        write_json(stem.with_suffix(".json"), {"Type": "Lesion", "LesionVolume": volume, "LesionVolumeUnits": "ml"})
+        mask = anatomy.volume(lesion.mask, np.uint8)
+        write_nifti(stem.with_suffix(".nii.gz"), mask, grid.affine, code="aligned")
+        millilitres = round(float(lesion.mask.sum()) * grid.spacing**3 / 1000.0, 3)
+        content = {"Type": "Lesion", "LesionVolume": millilitres, "LesionVolumeUnits": "ml"}
+        write_json(stem.with_suffix(".json"), content)
     temporary.rename(root / person.name)
 
 

@@ -21,7 +21,7 @@ from scripts.cohort.lesion import Lesion
 from scripts.cohort.person import Person, draw_person_shape, make_brain
 from scripts.cohort.tissue_values import MAPS, draw_values, paint_maps
 from scripts.io.resample import to_grid
-from scripts.io.write import Placement, write_nifti
+from scripts.io.write import write_nifti
 
 __all__ = ["Head", "Sequence3D", "View", "acquire", "make_head", "reslice", "scale_to_field", "write_image"]
 
@@ -161,7 +161,7 @@ def reslice(volume: Array, grid: Grid, view: View) -> Array:
 
 def write_image(path: Path, volume: NDArray[Any], view: View, *, step: float | None = None) -> None:
     """Write an image, or integers of ``step``, as NIfTI."""
-    write_nifti(path, volume, Placement(view.affine), step=step)
+    write_nifti(path, volume, view.affine, step=step)
 
 
 def _signal(maps: Mapping[str, torch.Tensor], sequence: Sequence3D) -> torch.Tensor:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
-from scripts.io.nifti import check_same_grid, read_header
+from scripts.io.header import check_same_grid
+from scripts.io.read import read_header
 from scripts.io.resample import voxel_sizes
 
 __all__ = ["LESION_CLASSES", "MODALITIES", "arc_subjects", "choose_image", "find_arc"]

@@ -9,7 +9,8 @@ from typing import Any
 
 from scripts.data.splits import split_subjects
 from scripts.errors import InputError
-from scripts.io.nifti import check_same_grid, read_header
+from scripts.io.header import check_same_grid
+from scripts.io.read import read_header
 
 __all__ = ["DEGENERATE", "MODALITIES", "SITES", "TISSUE_CLASSES", "find_ixi", "ixi_subjects", "split_ixi"]
 

@@ -12,7 +12,8 @@ import numpy as np
 from scripts.data.layout import MAPS, OPTIONAL, SUFFIXES, find_entries, find_root, read_groups, read_sidecar
 from scripts.data.units import LABELS, LIMITS, UNITS, check_settings, convert, guess_units, white_matter_median
 from scripts.errors import InputError
-from scripts.io.nifti import check_same_grid, read_header, read_volume
+from scripts.io.header import check_same_grid
+from scripts.io.read import read_header, read_volume
 
 __all__ = [
     "MAPS",

@@ -18,6 +18,7 @@ from scripts.errors import InputError
 __all__ = [
     "LABELS",
     "LIMITS",
+    "NAMES",
     "PD_WHITE_MATTER",
     "UNITS",
     "check_settings",
@@ -27,6 +28,15 @@ __all__ = [
 ]
 
 LABELS = {"pd": "PD", "r1": "R1", "r2star": "R2*", "mtsat": "MTsat", "r2": "R2"}
+
+NAMES = {
+    "pd": "Proton density in per cent of that of cerebrospinal fluid",
+    "r1": "Longitudinal relaxation rate",
+    "r2star": "Effective transverse relaxation rate",
+    "r2": "Transverse relaxation rate",
+    "mtsat": "Magnetisation transfer saturation",
+}
+"""What each map shows, as sidecars describe it."""
 
 UNITS: dict[str, tuple[str, ...]] = {
     "pd": ("p.u.", "fraction", "a.u."),

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from scripts.errors import InputError
+from scripts.io.header import ImageHeader, place_at
 from scripts.io.itk import simple_itk
-from scripts.io.nifti import NiftiHeader
 
-__all__ = ["Series", "find_series", "is_dicom", "list_series", "read_header", "read_voxels"]
+__all__ = ["Series", "find_series", "is_dicom", "list_series", "read", "read_header"]
 
 _POSITION, _ORIENTATION = "0020|0032", "0020|0037"
 _FRAMES, _SAMPLES, _NAME = "0028|0008", "0028|0002", "0008|103e"
@@ -49,31 +49,30 @@ def list_series(folder: Path) -> dict[str, tuple[str, int]]:
     return found
 
 
-def read_header(folder: Path) -> NiftiHeader:
+def read_header(folder: Path) -> ImageHeader:
     """Return the header of the one series in a folder; its path is that of the folder.
 
     Raises:
         InputError: see `find_series`.
     """
     series = find_series(folder)
-    return NiftiHeader(folder, series.shape, series.affine)
+    return ImageHeader(folder, series.shape, series.affine, place_at(series.affine))
 
 
-def read_voxels(folder: Path) -> np.ndarray:
-    """Return the voxels (I, J, K) of the one series in a folder, slope and intercept applied.
+def read(folder: Path) -> tuple[ImageHeader, np.ndarray]:
+    """Return the header of the one series in a folder, and its voxels (I, J, K), slope and intercept applied.
 
     Raises:
         InputError: see `find_series`; or if a slice cannot be read.
     """
-    series = find_series(folder)
     sitk = simple_itk()
     slices = []
-    for file in series.files:
+    for file in find_series(folder).files:
         try:
             slices.append(sitk.GetArrayFromImage(sitk.ReadImage(file))[0])
         except RuntimeError as error:
             raise InputError(f"{file} is cut off or damaged: copy it again") from error
-    return np.stack(slices).transpose()
+    return read_header(folder), np.stack(slices).transpose()
 
 
 def find_series(folder: Path) -> Series:
@@ -170,9 +169,9 @@ def _stacked(folder: Path, orientation: np.ndarray, positions: np.ndarray) -> tu
 def _not_one(folder: Path, found: dict[str, tuple[str, int]]) -> str:
     if not found:
         return f"{folder} holds no DICOM series: give the folder of its files"
-    told = "; ".join(f"{name}, {count} files" for name, count in list(found.values())[:6])
+    listed = "; ".join(f"{name}, {count} files" for name, count in list(found.values())[:6])
     more = f" and {len(found) - 6} more" if len(found) > 6 else ""
-    return f"{folder} holds {len(found)} DICOM series ({told}{more}): move the one to use into a folder of its own"
+    return f"{folder} holds {len(found)} DICOM series ({listed}{more}): move the one to use into a folder of its own"
 
 
 def _reader(file: str) -> Any:

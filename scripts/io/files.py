@@ -13,11 +13,11 @@ __all__ = ["atomic_write"]
 def atomic_write(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let ``write`` make a file that appears at ``path`` whole or not at all.
 
-    The file is written beside ``path``, under a name with the same ending, flushed to disk and renamed over it.
+    The file is written beside ``path``, as ``.part-*`` with the same ending, flushed to disk and renamed over it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=f"-{path.name}", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=".part-", suffix=f"-{path.name}", dir=path.parent)
     os.close(handle)
     part = Path(name)
     try:

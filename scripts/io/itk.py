@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from scripts.errors import InputError
-from scripts.io.nifti import NiftiHeader
+from scripts.io.header import ImageHeader, place_at
 
-__all__ = ["ENDINGS", "read_header", "read_voxels", "simple_itk"]
+__all__ = ["ENDINGS", "read", "read_header", "simple_itk"]
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -24,45 +24,56 @@ def simple_itk() -> Any:
     return sitk
 
 
-def read_header(path: Path) -> NiftiHeader:
-    """Return the header of a 3D file, its affine from voxels to RAS+ world coordinates [mm].
+def read_header(path: Path) -> ImageHeader:
+    """Return the header of a 3D file, without reading its voxels.
 
     Raises:
         InputError: if the file is missing, unreadable, not 3D, not of one real number per voxel, or placed by a
             singular matrix.
     """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: correct the path or restore the file")
-    sitk = simple_itk()
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader = _reader(path)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise InputError(f"{path} cannot be read as {path.suffix[1:].upper()}: copy or export it again") from error
-    shape = tuple(int(n) for n in reader.GetSize())
-    if len(shape) != 3 or min(shape) < 1:
-        raise InputError(f"{path} is {len(shape)}D with shape {shape}: give one 3D volume")
-    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
-    if reader.GetNumberOfComponents() != 1 or "complex" in kind:
-        raise InputError(f"{path} holds voxels of the kind '{kind}': give one real number per voxel")
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) @ np.diag(reader.GetSpacing())
-    affine[:3, 3] = reader.GetOrigin()
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise InputError(f"{path} has no proper voxel spacing and directions: export it again")
-    return NiftiHeader(path, shape, _TO_RAS @ affine)
+    return _describe(path, reader, reader.GetNumberOfComponents())
 
 
-def read_voxels(path: Path) -> np.ndarray:
-    """Return the voxels (I, J, K) of a file in their own order and type.
+def read(path: Path) -> tuple[ImageHeader, np.ndarray]:
+    """Return the header of a 3D file, and its voxels (I, J, K) in their own order and type.
 
     Raises:
-        InputError: if they cannot be read in full.
+        InputError: as `read_header`; if the voxels cannot be read in full.
     """
-    sitk = simple_itk()
     try:
-        image = sitk.ReadImage(str(path))
+        image = _reader(path).Execute()
     except RuntimeError as error:
+        read_header(path)
         raise InputError(f"{path} is cut off or damaged: copy it again") from error
-    return np.asarray(sitk.GetArrayFromImage(image).transpose())
+    header = _describe(path, image, image.GetNumberOfComponentsPerPixel())
+    return header, np.asarray(simple_itk().GetArrayFromImage(image).transpose())
+
+
+def _reader(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: correct the path or restore the file")
+    reader = simple_itk().ImageFileReader()
+    reader.SetFileName(str(path))
+    return reader
+
+
+def _describe(path: Path, image: Any, n_components: int) -> ImageHeader:
+    """Return what SimpleITK tells of an image, or of a file that it read the header of, after checking it."""
+    shape = tuple(int(n) for n in image.GetSize())
+    if len(shape) != 3 or min(shape) < 1:
+        raise InputError(f"{path} is {len(shape)}D with shape {shape}: give one 3D volume")
+    kind = simple_itk().GetPixelIDValueAsString(image.GetPixelID())
+    if n_components != 1 or "complex" in kind:
+        raise InputError(f"{path} holds voxels of the kind '{kind}': give one real number per voxel")
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) @ np.diag(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise InputError(f"{path} has no proper voxel spacing and directions: export it again")
+    affine = _TO_RAS @ affine
+    return ImageHeader(path, shape, affine, place_at(affine))

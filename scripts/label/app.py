@@ -18,7 +18,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.train import TrainTask
 
 from scripts.errors import InputError
-from scripts.io.nifti import check_same_grid
+from scripts.io.header import check_same_grid
 from scripts.io.read import read_header
 from scripts.label.infer import BundleInfer, refused
 from scripts.label.train import BundleTrain

@@ -14,9 +14,9 @@ import numpy as np
 
 from scripts.data.arc import LESION_CLASSES, MODALITIES, choose_image
 from scripts.errors import InputError
-from scripts.io.beside import move_volume
-from scripts.io.nifti import check_same_grid, read_header, read_volume
-from scripts.io.write import write_json
+from scripts.io.header import check_same_grid
+from scripts.io.read import read_header, read_volume
+from scripts.io.write import move_volume, write_json
 from scripts.prepare.records import Record, finish_subject, hidden, part_folder
 from scripts.prepare.registration import register_rigid
 from scripts.transforms.load_image import LoadVolumed

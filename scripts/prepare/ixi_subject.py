@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from scripts.data.ixi import TISSUE_CLASSES
 from scripts.errors import InputError
-from scripts.io.beside import write_shares
-from scripts.io.nifti import NiftiHeader, check_same_grid, read_header, read_volume
+from scripts.io.header import ImageHeader, check_same_grid
+from scripts.io.read import read_header, read_volume
 from scripts.io.resample import voxel_sizes
+from scripts.io.write import write_shares
 from scripts.prepare.ixi_sources import Source, Subject, only_one
 from scripts.prepare.records import Record, finish_subject, hidden, part_folder
 from scripts.prepare.registration import register_rigid
@@ -43,7 +44,7 @@ class _Image:
     source: Source
     path: Path
     name: str
-    header: NiftiHeader
+    header: ImageHeader
     voxels: Array
     affine: NDArray[np.float64]
     maps: Array | None = None

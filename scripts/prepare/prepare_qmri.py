@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from scripts.data.units import check_settings
 from scripts.errors import InputError
-from scripts.io.nifti import read_header
+from scripts.io.read import read_header
 from scripts.prepare.preparation import Summary, prepare_subjects, tell, training
 from scripts.prepare.qmri_scan import prepare_scan
 from scripts.prepare.qmri_sources import Scan, find_scans

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from scripts.data.units import LIMITS
 from scripts.errors import InputError
-from scripts.io.nifti import read_volume
+from scripts.io.read import read_volume
 
 __all__ = ["core_of_head", "is_masked", "litres", "maps_mask", "read_mask", "simulated_mask"]
 

@@ -16,7 +16,8 @@ from scripts.data.layout import read_sidecar
 from scripts.data.qmri import R2_OVER_R2STAR, R2STAR_CONSTANT
 from scripts.data.units import LABELS, LIMITS
 from scripts.errors import InputError
-from scripts.io.nifti import check_same_grid, read_header, read_volume
+from scripts.io.header import check_same_grid
+from scripts.io.read import read_header, read_volume
 from scripts.prepare.qmri_clean import Cleaning, clean_map
 from scripts.prepare.qmri_mask import core_of_head, is_masked, litres, maps_mask, read_mask, simulated_mask
 from scripts.prepare.qmri_sources import Scan

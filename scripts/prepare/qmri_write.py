@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from scripts.data.layout import MAPS, SUFFIXES, read_sidecar
-from scripts.io.write import MAP_FILES, Placement, write_json, write_nifti, write_text
+from scripts.data.units import NAMES, UNITS
+from scripts.io.write import write_json, write_nifti, write_text
 from scripts.prepare.qmri_scan import PreparedScan
 from scripts.prepare.qmri_sources import Scan
 from scripts.prepare.records import hidden
@@ -22,7 +23,6 @@ MASK_SUFFIX = "desc-brain_mask"
 _STEPS = {"pd": 0.005, "r1": 1e-4, "r2star": 0.005, "mtsat": 1e-4, "r2": 0.002}
 """Value of one step of the 65535 that a map is stored in; the largest are above the limits of the maps."""
 
-_WHAT = {spec.suffix: (spec.what, spec.units) for spec in MAP_FILES.values()}
 _COLUMNS = ("participant_id", "group", "source")
 
 
@@ -36,20 +36,18 @@ def write_scan(part: Path, scan: Scan, done: PreparedScan) -> list[str]:
     """
     folder = Path(scan.subject, scan.session or "", "anat").as_posix()
     stem = f"{folder}/{scan.prefix}"
-    grid = Placement(done.affine)
     files = []
     for name in (name for name in reversed(MAPS) if name in done.maps):
-        what, units = _WHAT[SUFFIXES[name]]
-        sidecar = {"Units": units, "Description": what, "SkullStripped": True, **done.told[name]}
+        sidecar = {"Units": UNITS[name][0], "Description": NAMES[name], "SkullStripped": True, **done.told[name]}
         stored = np.rint(done.maps[name] / np.float32(_STEPS[name])).clip(0, 65535)
         if name in ("pd", "r1"):
             stored = np.maximum(stored, done.brain)
         files += [f"{stem}_{SUFFIXES[name]}.json", f"{stem}_{SUFFIXES[name]}.nii.gz"]
         write_json(hidden(part, files[-2]), sidecar)
-        write_nifti(hidden(part, files[-1]), stored.astype(np.uint16), grid, step=_STEPS[name])
+        write_nifti(hidden(part, files[-1]), stored.astype(np.uint16), done.affine, step=_STEPS[name])
     mask = [f"{stem}_{MASK_SUFFIX}.json", f"{stem}_{MASK_SUFFIX}.nii.gz"]
     write_json(hidden(part, mask[0]), done.told["brain"])
-    write_nifti(hidden(part, mask[1]), done.brain.astype(np.uint8), grid)
+    write_nifti(hidden(part, mask[1]), done.brain.astype(np.uint8), done.affine)
     return [*mask, *files]
 
 

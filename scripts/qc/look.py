@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from scripts.errors import InputError
-from scripts.io.nifti import read_volume
+from scripts.io.read import read_volume
 from scripts.io.resample import to_grid
 
 __all__ = ["COLOURS", "Box", "Look", "Outline", "Strip", "box_around", "nearest_to_centre", "read_volumes", "slices"]

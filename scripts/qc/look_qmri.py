@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scripts.data.layout import OPTIONAL, find_entries, find_root, read_groups
 from scripts.data.qmri import MAPS, load_maps
 from scripts.data.units import LABELS, UNITS
-from scripts.io.nifti import read_volume
+from scripts.io.read import read_volume
 from scripts.qc.look import COLOURS, Box, Look, Outline, Strip, box_around, nearest_to_centre, slices
 from scripts.qc.numbers import litres, median_of
 

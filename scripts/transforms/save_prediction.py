@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scripts.errors import InputError
-from scripts.io.nifti import NiftiHeader
-from scripts.io.own_grid import onto, write_like
+from scripts.io.header import ImageHeader
 from scripts.io.read import read_header, read_volume
+from scripts.io.resample import onto
+from scripts.io.write import write_like
 from scripts.switches import is_on
 from scripts.transforms.output_names import OutputNames
 from scripts.transforms.volume_table import add_volumes
@@ -106,24 +107,24 @@ class SavePrediction(Transform):
         return {**data, self.prediction_key: result, **{f"{name}_file": str(path) for name, path in files.items()}}
 
     def _save_labels(
-        self, logits: MetaTensor, _image: MetaTensor, header: NiftiHeader, target: Path
+        self, logits: MetaTensor, _image: MetaTensor, header: ImageHeader, target: Path
     ) -> tuple[dict[str, Path], NDArray[Any]]:
         classes = self._named(len(logits), header)
         values = logits.as_subclass(Tensor)
         kind = torch.uint8 if len(values) <= 256 else torch.int16
         best = MetaTensor(values.argmax(dim=0, keepdim=True).to(kind), affine=logits.affine)
-        labels = onto(best, header, "nearest")[0].numpy()
-        files = {"prediction": write_like(header.path, _named_file(target, self.suffix), labels)}
+        labels = onto(best, header.affine, header.shape, "nearest")[0].numpy()
+        files = {"prediction": write_like(_named_file(target, self.suffix), labels, header.place)}
         if self.probabilities:
             shares = _probabilities(logits, header)
-            files["probabilities"] = write_like(header.path, _named_file(target, "probabilities"), shares)
+            files["probabilities"] = write_like(_named_file(target, "probabilities"), shares, header.place)
         relative = files["prediction"].relative_to(self.names.output_dir).as_posix()
         table = self.names.output_dir / TABLE
         add_volumes(table, str(header.path), relative, labels, header.affine, classes)
         return files, labels
 
     def _save_denoised(
-        self, noise: MetaTensor, image: MetaTensor, header: NiftiHeader, target: Path
+        self, noise: MetaTensor, image: MetaTensor, header: ImageHeader, target: Path
     ) -> tuple[dict[str, Path], NDArray[Any]]:
         if len(noise) != 1 or "deviation" not in image.meta:
             raise InputError(
@@ -131,11 +132,13 @@ class SavePrediction(Transform):
                 "deviation: normalise it with NormaliseForegroundd"
             )
         voxels, affine = read_volume(header.path)
-        given = onto(MetaTensor(torch.from_numpy(voxels[None]), affine=affine), header, "nearest")
-        denoised = (given - onto(noise, header, "bilinear") * float(image.meta["deviation"]))[0].numpy()
-        return {"prediction": write_like(header.path, _named_file(target, self.suffix), denoised)}, denoised
+        given = onto(MetaTensor(torch.from_numpy(voxels[None]), affine=affine), header.affine, header.shape, "nearest")
+        denoised = (given - onto(noise, header.affine, header.shape, "bilinear") * float(image.meta["deviation"]))[
+            0
+        ].numpy()
+        return {"prediction": write_like(_named_file(target, self.suffix), denoised, header.place)}, denoised
 
-    def _named(self, n_channels: int, header: NiftiHeader) -> dict[int, str]:
+    def _named(self, n_channels: int, header: ImageHeader) -> dict[int, str]:
         """Return the classes by value, after checking that the network has them."""
         expected = list(range(1, n_channels))
         classes = {value: f"class {value}" for value in expected} if self.classes is None else self.classes
@@ -147,10 +150,10 @@ class SavePrediction(Transform):
         return classes
 
 
-def _probabilities(logits: MetaTensor, header: NiftiHeader) -> NDArray[np.float32]:
+def _probabilities(logits: MetaTensor, header: ImageHeader) -> NDArray[np.float32]:
     """Return the probabilities of background and classes on the grid of the file, (X, Y, Z, C)."""
     shares = torch.softmax(logits.as_subclass(Tensor), dim=0)[1:]
-    own = onto(MetaTensor(shares, affine=logits.affine), header, "bilinear")
+    own = onto(MetaTensor(shares, affine=logits.affine), header.affine, header.shape, "bilinear")
     background = (1 - own.sum(dim=0, keepdim=True)).clamp(min=0)
     return cast("NDArray[np.float32]", torch.cat([background, own]).movedim(0, -1).contiguous().numpy())
 

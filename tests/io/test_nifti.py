@@ -8,8 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from scripts.errors import InputError
-from scripts.io.nifti import check_same_grid, read_header, read_volume
-from scripts.transforms.load_image import LoadVolumed, image_list
+from scripts.io.header import check_same_grid
+from scripts.io.image_list import image_list
+from scripts.io.read import read_header, read_volume
+from scripts.transforms.load_image import LoadVolumed
 
 RAMP = np.arange(60, dtype=np.float32).reshape(4, 5, 3)
 
@@ -65,5 +67,5 @@ def test_grids_that_differ_by_more_than_a_tenth_of_a_voxel(tmp_path: Path, obliq
 
 def test_another_format_is_told_as_such(tmp_path: Path) -> None:
     nib.save(nib.MGHImage(np.ones((3, 3, 3), np.float32), np.eye(4)), tmp_path / "head.mgz")
-    with pytest.raises(InputError, match=r"head\.mgz is no NIfTI file but MGHImage: convert it"):
+    with pytest.raises(InputError, match=r"head\.mgz is no image that can be read"):
         read_header(tmp_path / "head.mgz")

@@ -18,8 +18,9 @@ from monai.transforms import Compose
 from scripts.data.patches import VolumeDataset
 from scripts.errors import InputError
 from scripts.io.dicom import list_series
+from scripts.io.image_list import image_list
 from scripts.io.read import read_header, read_volume, stem
-from scripts.transforms.load_image import LoadVolumed, image_list
+from scripts.transforms.load_image import LoadVolumed
 
 SHAPE = (7, 9, 5)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

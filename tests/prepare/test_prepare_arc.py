@@ -15,7 +15,7 @@ from monai.data import load_decathlon_datalist
 
 from scripts.data.arc import find_arc
 from scripts.errors import InputError
-from scripts.io.beside import move_volume
+from scripts.io.write import move_volume
 from scripts.prepare.prepare_arc import prepare_arc
 from scripts.sources.downstream_data import downstream_data
 from tests.prepare.conftest import rigid

@@ -19,7 +19,7 @@ from monai.data import load_decathlon_datalist
 from scripts.__main__ import main
 from scripts.data.ixi import find_ixi, ixi_subjects, split_ixi
 from scripts.errors import InputError
-from scripts.io.nifti import read_volume
+from scripts.io.read import read_volume
 from scripts.prepare.prepare_ixi import prepare_ixi
 from scripts.sources.downstream_data import downstream_data
 from tests.prepare.conftest import unpack, write_tars

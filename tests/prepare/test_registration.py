@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 
 from scripts.cohort.arc_cohort import make_arc_cohort
 from scripts.errors import InputError
-from scripts.io.nifti import read_volume
+from scripts.io.read import read_volume
 from scripts.io.resample import to_grid
 from scripts.prepare.registration import Rigid, register_rigid, to_image
 from tests.prepare.conftest import rigid

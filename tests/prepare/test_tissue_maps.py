@@ -9,7 +9,7 @@ import pytest
 
 from scripts.cohort.ixi_cohort import make_ixi_cohort
 from scripts.errors import InputError
-from scripts.io.nifti import read_volume
+from scripts.io.read import read_volume
 from scripts.prepare import tissue_maps as tissue
 from scripts.prepare.registration import Rigid
 from scripts.prepare.tissue_maps import brain_mask, carry_maps, csf_to_white, tissue_maps

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from scripts.errors import InputError
-from scripts.transforms.load_image import LoadVolumed, image_list
+from scripts.io.image_list import image_list
+from scripts.transforms.load_image import LoadVolumed
 
 
 @pytest.fixture

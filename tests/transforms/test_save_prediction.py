@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scripts.errors import InputError, find_input_error
-from scripts.io import own_grid
+from scripts.io import write
 from scripts.transforms.foreground import NormaliseForegroundd
 from scripts.transforms.load_image import LoadVolumed
 from scripts.transforms.save_prediction import SavePrediction
@@ -239,7 +239,7 @@ def test_same_input_same_bytes_and_a_failed_write_leaves_nothing(
         Path(path).write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(own_grid.nib, "save", half)
+    monkeypatch.setattr(write.nib, "save", half)
     with pytest.raises(OSError, match="disk full"):
         SavePrediction(tmp_path / "three", kind="labels", classes=CLASSES)(sample)
     assert list((tmp_path / "three").iterdir()) == []

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from scripts.errors import InputError
-from scripts.io.beside import move_volume, write_shares
-from scripts.io.nifti import check_same_grid, read_header, read_volume
+from scripts.io.header import check_same_grid
+from scripts.io.read import read_header, read_volume
+from scripts.io.write import move_volume, write_shares
 from tests.prepare.conftest import rigid
 
 
