@@ -16,6 +16,8 @@ from scripts.experiment.tables.invariance_measures import invariance_markdown
 from scripts.experiment.tables.score_tables import SCORE_TABLES, ScoreTable
 from scripts.experiment.tables.text import EMPTY, Table, plain_markdown
 from scripts.io.files import atomic_write
+from scripts.io.templates import fill_template
+from scripts.tasks import PRETRAIN_BUNDLE
 from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["BEGIN", "END", "fill_bundle_pages"]
@@ -36,15 +38,24 @@ def fill_bundle_pages(results: Results, tables: Sequence[Table], bundles: Path) 
         InputError: a page without the two marks.
     """
     frames = {table.name: table.frame for table in tables}
-    texts = {"pretrain_seqinv": invariance_markdown(results)}
-    for layout in SCORE_TABLES:
-        if layout.name in frames:
-            own = _told_scores(layout, frames[layout.name])
-            texts[layout.task] = "\n\n".join(filter(None, [texts.get(layout.task, ""), own]))
-    pages = {bundles / name / "docs" / "README.md": text for name, text in texts.items() if text}
-    filled = {page: _filled(page, f"{_told_grid(results)}\n\n{text}") for page, text in pages.items()}
+    parts = {PRETRAIN_BUNDLE: [invariance_markdown(results)]}
+    for table in SCORE_TABLES:
+        if table.name in frames:
+            parts.setdefault(table.task, []).extend(_score_tables(table, frames[table.name]))
+    about = {
+        "grid": results.grid,
+        "day": max(results.runs["started"]).date(),
+        "commits": sorted({str(commit)[:10] for commit in results.runs["commit"]}),
+        "cohorts": sorted(results.runs["cohort"].unique()),
+    }
+    template = Path(__file__).with_name("bundle_pages.md.jinja")
+    filled = {}
+    for name, found in parts.items():
+        if any(found):
+            page = bundles / name / "docs" / "README.md"
+            filled[page] = _filled(page, fill_template(template, **about, parts=found).strip())
     for page, text in filled.items():
-        atomic_write(page, partial(_write, text))
+        atomic_write(page, partial(Path.write_text, data=text, encoding="utf-8"))
     return list(filled)
 
 
@@ -55,29 +66,13 @@ def _filled(page: Path, text: str) -> str:
     return filled
 
 
-def _write(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
-def _told_grid(results: Results) -> str:
-    day = max(results.runs["started"]).date()
-    commits = ", ".join(sorted({str(commit)[:10] for commit in results.runs["commit"]}))
-    cohorts = " and ".join(sorted(results.runs["cohort"].unique()))
-    short = "" if cohorts == "real" else ", simulated images: they say nothing about patients"
-    return (
-        f"Grid `{results.grid}` ({day}, commit {commits}) on **{cohorts}** data{short}. A network of your own may do "
-        "better or worse: these had the size and the length of that grid. Random is an untrained encoder, frozen as "
-        "the others are. More in `docs/RESULTS.md` of the project."
-    )
-
-
-def _told_scores(layout: ScoreTable, frame: pd.DataFrame) -> str:
-    """Return the table of the most labels: a row per site and modality, a column per variant."""
+def _score_tables(table: ScoreTable, frame: pd.DataFrame) -> list[str]:
+    """Return a table per metric, of the most labels: a row per site and modality, a column per variant."""
     fraction = frame["fraction"].max()
     shown = frame[(frame["fraction"] == fraction) & frame["variant"].isin(VARIANTS)]
     variants = variant_order(shown["variant"].unique())
-    parts = []
-    for metric in layout.metrics:
+    tables = []
+    for metric in table.metrics:
         own = shown[shown["metric"] == metric.name]
         rows = []
         for (site, modality), part in own.groupby(["site", "modality"], sort=False):
@@ -90,5 +85,5 @@ def _told_scores(layout: ScoreTable, frame: pd.DataFrame) -> str:
             ]
             rows.append([f"{place_name(site, modality)}, n = {part['n'].max()}", *cells])
         head = [f"{metric.label} [{metric.unit}], {fraction_words(fraction)}", *map(variant_label, variants)]
-        parts.append(plain_markdown(head, rows))
-    return "\n\n".join(parts)
+        tables.append(plain_markdown(head, rows))
+    return tables
