@@ -9,13 +9,9 @@ from typing import Any
 
 from scripts.bundles import run_bundle
 from scripts.errors import InputError
+from scripts.tasks import PRETRAIN_BUNDLE, TASKS
 
 __all__ = ["run_demo"]
-
-TASKS = ("ixi_seg", "arc_lesion", "ixi_denoise")
-
-# what the last table shows of each task's summary: metric, classes, unit
-_SHOWN = {"ixi_seg": ("DSC", "all"), "arc_lesion": ("DSC", "lesion"), "ixi_denoise": ("PSNR_gain", "image")}
 
 
 def run_demo(
@@ -24,7 +20,7 @@ def run_demo(
     seed: int = 0,
     subjects: int | None = None,
     max_epochs: int | None = None,
-    tasks: Sequence[str] = TASKS,
+    tasks: Sequence[str] = tuple(TASKS),
     task_epochs: int | None = None,
     heads: int = 20,
 ) -> None:
@@ -35,7 +31,7 @@ def run_demo(
         seed: of cohorts, weights, views and patches.
         subjects: size of the pretraining's cohort, None takes that of its demo.json.
         max_epochs: length of the pretraining, None takes that of its demo.json.
-        tasks: of ixi_seg, arc_lesion and ixi_denoise.
+        tasks: of `scripts.tasks.TASKS`.
         task_epochs: length of each task's training, None takes that of its demo.json.
         heads: simulated heads of the training site; ARC's cohort has half as many again.
 
@@ -57,7 +53,7 @@ def run_demo(
     steps = ["a short SeqInv pretraining on simulated maps, its invariance measured", *tasks]
     print(f"Demo in {out}: " + "; ".join(f"{number}. {step}" for number, step in enumerate(steps, 1)) + ".")
     print("It shows that the pieces work; a few minutes at 2 mm and small width are no match for the paper's recipe.")
-    _run_both("pretrain_seqinv", pretrain)
+    _run_both(PRETRAIN_BUNDLE, pretrain)
     for task in tasks:
         settings: dict[str, Any] = {**_folders(out / task), **places, "encoder_bundle": str(out)}
         settings["dataset_dir"] = str(_heads(out / "data", task, heads, seed))
@@ -73,7 +69,7 @@ def _folders(out: Path) -> dict[str, str]:
 
 def _heads(folder: Path, task: str, heads: int, seed: int) -> Path:
     """Make the cohort of a task, or find it made."""
-    if task == "arc_lesion":
+    if TASKS[task].layout == "arc":
         from scripts.cohort.arc_cohort import make_arc_cohort
 
         return make_arc_cohort(folder / "arc", heads * 3 // 2, seed=seed, spacing=2.0)
@@ -97,7 +93,7 @@ def _tell_results(out: Path, tasks: Sequence[str], minutes: float) -> None:
 
     print(f"\nThe demo took {minutes:.1f} min. Means over held-out simulated subjects, with standard errors:")
     for task in tasks:
-        metric, name = _SHOWN[task]
+        metric, name = TASKS[task].alone.name, TASKS[task].scored
         table = pd.read_csv(out / task / "eval" / "summary.csv")
         for row in table[(table["metric"] == metric) & (table["class"] == name)].itertuples():
             error = f" +- {row.standard_error:.3f}" if row.n > 1 else ""

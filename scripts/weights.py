@@ -11,10 +11,10 @@ from typing import Any
 from scripts.bundles import BUNDLE_NAMES, BUNDLES, ROOT
 from scripts.errors import InputError
 from scripts.package.provenance import Provenance, plain_value, provenance_of, voxel_spacing
+from scripts.tasks import PRETRAIN_BUNDLE
 
 __all__ = ["Entry", "find_weights", "tell_weights"]
 
-_PRETRAIN = BUNDLE_NAMES[0]
 _WIDTH = 100
 _TRAIN = "python -m monai.bundle run --config_file bundles/{name}/configs/train.json"
 
@@ -41,7 +41,7 @@ def tell_weights(out: str | Path | None = None) -> str:
     other = _below(Path(out)) if out is not None else []
     if out is not None and not other:
         raise InputError(f"--out {out} holds no weights: give the folder of a demo or an experiment that has trained")
-    encoders = [entry for entry in (*own, *other) if entry.bundle == _PRETRAIN]
+    encoders = [entry for entry in (*own, *other) if entry.bundle == PRETRAIN_BUNDLE]
     parts = [_told_bundle(name, [entry for entry in own if entry.bundle == name], encoders) for name in BUNDLE_NAMES]
     if out is not None:
         parts.append(f"In {out}:")
@@ -85,11 +85,11 @@ def _below(out: Path) -> list[Entry]:
     """Return the weights of a demo, or of the runs of an experiment."""
     if not out.is_dir():
         raise InputError(f"--out {out} is no folder: give that of a demo or an experiment")
-    found = find_weights(out, _PRETRAIN)
+    found = find_weights(out, PRETRAIN_BUNDLE)
     for name in BUNDLE_NAMES:
         found += find_weights(out / name, name)
     for run in sorted((out / "runs").glob("*/")):
-        name = next((name for name in BUNDLE_NAMES if run.name.startswith(f"{name}-")), _PRETRAIN)
+        name = next((name for name in BUNDLE_NAMES if run.name.startswith(f"{name}-")), PRETRAIN_BUNDLE)
         found += find_weights(run, name)
     return found
 
@@ -115,7 +115,7 @@ def _lines(entry: Entry, encoders: Sequence[Entry], *, named: bool = False) -> I
     yield from _row("size", f"{entry.path.stat().st_size / 1e6:.1f} MB")
     yield from _row("SHA-256", found.sha256)
     yield from _row("training", found.note or _training(found) or "unknown: no checkpoint lies beside it")
-    if entry.bundle != _PRETRAIN and found.settings:
+    if entry.bundle != PRETRAIN_BUNDLE and found.settings:
         yield from _row("encoder", _encoder(found.settings, encoders))
     scores = [f"{measure} {value}" for measure, value in found.scores.items()]
     for number, score in enumerate(scores or ["none since these weights were made"]):

@@ -8,9 +8,10 @@ from typing import Any
 
 import jinja2
 
+from scripts.variants import variant_label
+
 __all__ = ["model_card"]
 
-_VARIANTS = {"seqinv": "SeqInv", "seqaug": "SeqAug", "base": "Base"}
 _TEMPLATE = "card.md.jinja"
 
 
@@ -34,7 +35,7 @@ def model_card(config: Mapping[str, Any]) -> str:
         training=training,
         files=config["files"],
         formats=sorted(file["format"] for file in config["files"].values()),
-        variant=_VARIANTS.get(training["variant"], training["variant"]),
+        variant=variant_label(training["variant"]),
         known=training["kind"] != "unknown",
         patch=config["input"]["patch_size"],
         spacing=config["input"]["voxel_spacing_mm"],

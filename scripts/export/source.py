@@ -12,11 +12,11 @@ from scripts.bundles import BUNDLES
 from scripts.errors import InputError
 from scripts.networks import Encoder, load_encoder, read_encoder_state
 from scripts.package.provenance import Provenance, provenance_of, weights_file
+from scripts.tasks import PRETRAIN_BUNDLE
 
-__all__ = ["PRETRAIN", "Source", "read_source"]
+__all__ = ["Source", "read_source"]
 
-PRETRAIN = "pretrain_seqinv"
-_COMMAND = f"python -m monai.bundle run --config_file bundles/{PRETRAIN}/configs/train.json"
+_COMMAND = f"python -m monai.bundle run --config_file bundles/{PRETRAIN_BUNDLE}/configs/train.json"
 _LEVELS = ("conv_0.", "down_1.convs.", "down_2.convs.", "down_3.convs.", "down_4.convs.")
 
 
@@ -44,18 +44,18 @@ def read_source(weights: str | Path | None = None) -> Source:
     in_channels, widths = _sizes(state, path)
     encoder = Encoder(in_channels, widths, dropout=0.0)
     load_encoder(encoder, path)
-    return Source(encoder.requires_grad_(False).eval(), in_channels, provenance_of(path, PRETRAIN))
+    return Source(encoder.requires_grad_(False).eval(), in_channels, provenance_of(path, PRETRAIN_BUNDLE))
 
 
 def _find(weights: str | Path | None) -> Path:
-    bundle = BUNDLES / PRETRAIN
+    bundle = BUNDLES / PRETRAIN_BUNDLE
     if weights is not None and (Path(weights) / "runs").is_dir() and not (Path(weights) / "models").is_dir():
         runs = sorted(path.parents[1].name for path in Path(weights).glob("runs/pretrain-*/models/model.pt"))
         known = f"such as --weights {Path(weights) / 'runs' / runs[-1]}" if runs else "once one has pretrained"
         raise InputError(f"{weights} is an experiment of many runs: give the folder of one, {known}")
     found = weights_file(bundle, weights)
     if found is None:
-        missing = Path("bundles") / PRETRAIN / "models" / "model.pt"
+        missing = Path("bundles") / PRETRAIN_BUNDLE / "models" / "model.pt"
         raise InputError(f"{missing}: no such weights file; make one with `{_COMMAND}`, or name another by --weights")
     return found
 

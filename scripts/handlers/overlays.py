@@ -14,10 +14,11 @@ from torch import Tensor
 
 from scripts.io.resample import to_grid
 from scripts.ranks import rank
+from scripts.tasks import CLASS_COLOURS
 
 __all__ = ["OverlayPictures", "draw_planes"]
 
-_COLOURS = ("#ff5050", "#50d0ff", "#ffd040", "#70e070")
+_COLOURS = tuple(CLASS_COLOURS)
 
 
 def draw_planes(

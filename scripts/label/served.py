@@ -15,10 +15,10 @@ from scripts.errors import InputError
 from scripts.io.files import atomic_write
 from scripts.package import check_staged, stage_bundle, unpack_bundle
 from scripts.package.provenance import file_sha256, weights_file
+from scripts.tasks import TASKS
 
-__all__ = ["RETRAINED", "SOURCE", "TASKS", "Served", "serve_bundles"]
+__all__ = ["RETRAINED", "SOURCE", "Served", "serve_bundles"]
 
-TASKS = ("ixi_seg", "arc_lesion", "ixi_denoise")
 SOURCE = "source.json"
 """In the folder of a served bundle: the SHA-256 of what it was made from."""
 RETRAINED = "retrained.json"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
+from scripts.tasks import PRETRAIN_BUNDLE, TASKS
 
 __all__ = [
     "Provenance",
@@ -21,7 +22,6 @@ __all__ = [
     "weights_file",
 ]
 
-_SHOWN = {"ixi_seg": ("DSC", "all"), "arc_lesion": ("DSC", "lesion"), "ixi_denoise": ("PSNR_gain", "image")}
 _INVARIANCE = ("retrieval_top1", "tissue_r2_across_sequences")
 _TOLD = ("mode", "variant", "modality", "cohort", "training_subjects", "label_fraction", "seed", "encoder", "split")
 _OWN_NAMES = ("model.pt", "checkpoint.pt")
@@ -78,7 +78,7 @@ def weights_file(bundle: Path, given: str | Path | None = None) -> Path | None:
     if not given.is_dir():
         raise InputError(f"{given} holds no weights for {bundle.name}: it does not exist, check the path")
     places = [given / bundle.name / "models", given / bundle.name, given / "models", given]
-    if bundle.name != "pretrain_seqinv" and any((given / other).is_dir() for other in _SHOWN):
+    if bundle.name != PRETRAIN_BUNDLE and any((given / other).is_dir() for other in TASKS):
         places = places[:2]  # a demo's own models are the encoder's
     found = next((place / "model.pt" for place in places if (place / "model.pt").is_file()), None)
     if found is None:
@@ -180,13 +180,13 @@ def _is_of(weights: Path, saved: Mapping[str, Any], *, same_values: bool) -> boo
 
 def _scores(weights: Path, bundle: str) -> dict[str, str]:
     """Return the scores beside weights, if they are younger than these."""
-    table = _evaluation(weights) / ("summary.csv" if bundle in _SHOWN else "invariance.csv")
+    table = _evaluation(weights) / ("summary.csv" if bundle in TASKS else "invariance.csv")
     if not table.is_file() or table.stat().st_mtime < weights.stat().st_mtime:
         return {}
     try:
         with table.open(encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines))
-        return _task_scores(rows, bundle) if bundle in _SHOWN else _invariance(rows)
+        return _task_scores(rows, bundle) if bundle in TASKS else _invariance(rows)
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise InputError(f"{table} is no table of an evaluation, or damaged: evaluate again") from error
 
@@ -200,7 +200,7 @@ def _evaluation(weights: Path) -> Path:
 
 
 def _task_scores(rows: Sequence[Mapping[str, str]], bundle: str) -> dict[str, str]:
-    metric, name = _SHOWN[bundle]
+    metric, name = TASKS[bundle].alone.name, TASKS[bundle].scored
     found = {}
     for row in rows:
         if row["metric"] == metric and row["class"] == name and row["mean"]:

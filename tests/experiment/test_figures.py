@@ -17,9 +17,12 @@ from scripts.experiment.results.collect import Results
 from scripts.experiment.results.scores import NothingFoundError, means, subject_values
 from scripts.experiment.results.wording import unfinished_words
 from scripts.metrics.bootstrap import bootstrap_interval
+from scripts.tasks import TASKS
 from scripts.variants import variant_label
 
 STUDY = tuple(f"seqinv-{change}" for change in ("no_l1", "4_views", "vicreg", "levels", "physical"))
+
+DSC = TASKS["ixi_seg"].headline
 
 
 def naive_values(scores: pd.DataFrame, **cell: object) -> dict[str, float]:
@@ -60,7 +63,7 @@ def test_subject_is_averaged_over_classes_and_then_seeds(results: Results) -> No
     # a second seed of which one class is missing: the order of the averages matters
     second = first[first["class"] != "CSF"].assign(seed=1, value=first["value"] / 2)
     scores = pd.concat([first, second], ignore_index=True)
-    values = subject_values(scores, "ixi_seg", "DSC", scale=100)
+    values = subject_values(scores, "ixi_seg", DSC)
     cell = {"modality": "T2w", "fraction": 0.01, "site": "HH"}
     own = values[(values[list(cell)] == pd.Series(cell)).all(axis=1)]
     expected = naive_values(scores, **cell, metric="DSC")
@@ -72,7 +75,7 @@ def test_subject_is_averaged_over_classes_and_then_seeds(results: Results) -> No
 
 
 def test_means_equal_those_of_a_loop_and_follow_the_order_of_variants(results: Results) -> None:
-    values = subject_values(results.scores, "ixi_seg", "DSC")
+    values = subject_values(results.scores, "ixi_seg", DSC)
     table = means(values, ["site", "variant"])
     assert list(table[table["site"] == "HH"]["variant"]) == ["base", "seqaug", "seqinv", "random"]
     row = table[(table["site"] == "HH") & (table["variant"] == "seqaug")].iloc[0]
@@ -127,7 +130,7 @@ def test_denoising_curves_have_a_line_at_the_noisy_image(results: Results) -> No
 
 def test_curves_say_which_cells_were_not_run(results: Results) -> None:
     scores = results.scores[(results.scores["site"] != "HH") | (results.scores["modality"] != "T2w")]
-    figure = draw_curves(subject_values(scores, "ixi_seg", "DSC"), "DSC")
+    figure = draw_curves(subject_values(scores, "ixi_seg", DSC), "DSC")
     told = [[text.get_text() for text in axis.texts] for axis in figure.axes]
     assert told == [["not run"] if place == 4 else [] for place in range(9)]
 

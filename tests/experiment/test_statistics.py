@@ -18,6 +18,7 @@ from scripts.experiment.results.statistics import (
     paired_test,
     seed_spread,
 )
+from scripts.tasks import TASKS
 
 CELL = {"modality": "T1w", "fraction": 1.0, "site": "Guys"}
 
@@ -71,7 +72,7 @@ def test_subjects_are_the_unit_not_classes_or_seeds() -> None:
             for n, seed, tissue in itertools.product(range(5), range(2), range(3))
         ]
     )
-    (row,) = cell_statistics(subject_values(scores, "ixi_seg", "DSC", scale=100)).to_dict("records")
+    (row,) = cell_statistics(subject_values(scores, "ixi_seg", TASKS["ixi_seg"].headline)).to_dict("records")
     by_subject = 100 * numbers.mean(axis=(1, 2))
     assert row["mean"] == pytest.approx(by_subject.mean())
     assert row["standard_error"] == pytest.approx(by_subject.std(ddof=1) / np.sqrt(5))

@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 
 from scripts.errors import InputError
-from scripts.experiment.pages.viewer import COLOURS, niivue_source, viewer_content
+from scripts.experiment.pages.viewer import niivue_source, viewer_content
 from scripts.experiment.pages.viewer_volumes import differences, load_case, pack
 from scripts.experiment.results.collect import Results
+from scripts.tasks import TASKS
 
 OBLIQUE = np.array([[0.0, -1.5, 0.2, 40.0], [1.4, 0.0, 0.0, -30.0], [0.1, 0.0, 1.6, 7.0], [0.0, 0.0, 0.0, 1.0]])
 
@@ -113,7 +114,7 @@ def test_differences_are_where_labels_differ() -> None:
 def test_the_median_of_each_task_comes_first(results: Results) -> None:
     cases = viewer_content(results, budget=0)["cases"]
     assert [(case["task"], case["rank"], case["variant"]) for case in cases] == [
-        (task, "median", "seqinv") for task in COLOURS
+        (task, "median", "seqinv") for task in TASKS
     ]
 
 

@@ -19,6 +19,7 @@ from scripts.experiment.figures.points import lesion_points, study_points
 from scripts.experiment.figures.tsne import feature_tsne
 from scripts.experiment.results.collect import Results
 from scripts.experiment.results.scores import NothingFoundError
+from scripts.tasks import TASKS
 
 __all__ = ["Figure", "write_figures"]
 
@@ -30,9 +31,7 @@ _FIGURES: dict[str, Callable[[Results], Drawing]] = {
     "dsc_curves": dsc_curves,
     "lesion_points": lesion_points,
     "psnr_curves": psnr_curves,
-    "cases_ixi_seg": partial(case_drawing, task="ixi_seg"),
-    "cases_arc_lesion": partial(case_drawing, task="arc_lesion"),
-    "cases_ixi_denoise": partial(case_drawing, task="ixi_denoise"),
+    **{f"cases_{task}": partial(case_drawing, task=task) for task in TASKS},
     "invariance": invariance_dots,
     "tsne": feature_tsne,
     "study_invariance": study_invariance,

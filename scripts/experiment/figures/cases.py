@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import torch
+from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from scripts.experiment.figures.drawing import Drawing
@@ -18,6 +19,7 @@ from scripts.experiment.figures.palette import MODALITY_COLOURS
 from scripts.experiment.results.collect import Results
 from scripts.experiment.results.scores import NothingFoundError
 from scripts.experiment.results.wording import cohort_words, in_order
+from scripts.tasks import CLASS_COLOURS, TASKS
 from scripts.transforms.foreground import head_mask
 from scripts.variants import variant_label, variant_order
 
@@ -31,12 +33,6 @@ _VOLUMES = ("image", "truth", "prediction")
 _CORONAL, _AXIAL = 1, 2
 _PAIR = {"truth": "#50d0ff", "prediction": "#ff9020"}
 _ERROR = 0.5
-_SUBJECTS = {"ixi_seg": "Tissue segmentation", "arc_lesion": "Stroke lesions", "ixi_denoise": "Denoising"}
-_SHOWN = {
-    "ixi_seg": "Colours: {classes}. Of each plane the slice with most brain",
-    "arc_lesion": "Outlines: truth blue, prediction orange. Of each plane the slice with most lesion",
-    "ixi_denoise": "Right: denoised minus clean, blue below and red above zero. The axial slice with most of the head",
-}
 
 Case = dict[str, NDArray[Any]]
 
@@ -51,19 +47,17 @@ def case_drawing(results: Results, task: str) -> Drawing:
     """
     from matplotlib.figure import Figure
 
-    # not at the top: the viewer takes its names of variants from this package
-    from scripts.experiment.pages.viewer import COLOURS
-
+    about = TASKS[task]
     chosen = choose_cases(results.cases, task)
     loaded = [(row, volumes) for row in chosen.to_dict("records") if (volumes := _try_case(row))]
     if not loaded:
         raise NothingFoundError(f"the volumes of the cases of {task} are gone")
-    draw = _draw_denoising if task == "ixi_denoise" else _draw_labels
-    height = len(loaded) * _panel_height(*loaded[0][1], coronal=task != "ixi_denoise") + 0.3
+    draw = _draw_labels if about.labels else _draw_denoising
+    height = len(loaded) * _panel_height(*loaded[0][1], coronal=bool(about.labels)) + 0.3
     figure = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="white")
     axes = figure.subplots(len(loaded), 4, squeeze=False)
     for number, (axis_row, (row, volumes)) in enumerate(zip(axes, loaded, strict=True)):
-        titles = draw(axis_row, volumes, COLOURS[task])
+        titles = draw(axis_row, volumes, [label.colour for label in about.labels])
         for axis, title in zip(axis_row, titles, strict=True):
             axis.set_xticks([])
             axis.set_yticks([])
@@ -71,15 +65,15 @@ def case_drawing(results: Results, task: str) -> Drawing:
             axis.set_anchor("N")
             if number == 0:
                 axis.set_title(title, fontsize=9)
-        axis_row[0].set_ylabel(_told_case(row), fontsize=8)
+        axis_row[0].set_ylabel(_case_words(row), fontsize=8)
     first = loaded[0][0]
-    classes = ", ".join(f"{name} {_colour_name(colour)}" for name, colour in COLOURS[task].items())
+    classes = ", ".join(f"{label.name} {CLASS_COLOURS[label.colour]}" for label in about.labels)
     caption = (
         f"Test cases of {variant_label(first['variant'])} on {first['modality']}, trained with "
         f"{100 * first['fraction']:g} % of the labels (seed {first['seed']}), ranked by {first['metric']} over all "
-        f"sites; {cohort_words(chosen)}. {_SHOWN[task].format(classes=classes)}; left is the subject's left."
+        f"sites; {cohort_words(chosen)}. {about.cases.format(classes=classes)}; left is the subject's left."
     )
-    return Drawing(f"{_SUBJECTS[task]}: best, median and worst case", caption, figure)
+    return Drawing(f"{about.topic}: best, median and worst case", caption, figure)
 
 
 def choose_cases(cases: pd.DataFrame, task: str) -> pd.DataFrame:
@@ -116,7 +110,7 @@ def load_case(row: Mapping[str, Any]) -> tuple[Case, tuple[float, ...]]:
         try:
             image = nib.as_closest_canonical(nib.load(path))
             volumes[what] = np.asarray(image.dataobj)
-        except (OSError, nib.filebasedimages.ImageFileError) as error:
+        except (OSError, ImageFileError) as error:
             raise NothingFoundError(f"{path.name} of {row['subject']} cannot be read: {error}") from error
         spacing = tuple(float(side) for side in image.header.get_zooms()[:3])
     return volumes, spacing
@@ -136,7 +130,7 @@ def _try_case(row: Mapping[str, Any]) -> tuple[Case, tuple[float, ...]] | None:
         return None
 
 
-def _draw_labels(axes: Any, case: tuple[Case, tuple[float, ...]], classes: Mapping[str, str]) -> list[str]:
+def _draw_labels(axes: Any, case: tuple[Case, tuple[float, ...]], colours: list[str]) -> list[str]:
     """Draw two planes: several classes coloured, truth beside prediction; one outlined, beside the bare image."""
     volumes, spacing = case
     image, truth, prediction = (volumes[what] for what in _VOLUMES)
@@ -148,9 +142,9 @@ def _draw_labels(axes: Any, case: tuple[Case, tuple[float, ...]], classes: Mappi
         for panel in axes[first : first + 2]:
             show(panel, image, cmap="gray", vmin=limits[0], vmax=limits[1])
         cut = [np.take(labels, at, axis).T for labels in (truth, prediction)]
-        if len(classes) > 1:
+        if len(colours) > 1:
             for panel, labels in zip(axes[first : first + 2], cut, strict=True):
-                _fill(panel, labels, list(classes.values()))
+                _fill(panel, labels, colours)
             titles += [f"{plane}, truth", f"{plane}, prediction"]
         else:
             for labels, colour in zip(cut, _PAIR.values(), strict=True):
@@ -159,7 +153,7 @@ def _draw_labels(axes: Any, case: tuple[Case, tuple[float, ...]], classes: Mappi
     return titles
 
 
-def _draw_denoising(axes: Any, case: tuple[Case, tuple[float, ...]], _classes: Mapping[str, str]) -> list[str]:
+def _draw_denoising(axes: Any, case: tuple[Case, tuple[float, ...]], _colours: list[str]) -> list[str]:
     volumes, spacing = case
     noisy, clean, denoised = (volumes[what] for what in _VOLUMES)
     low, high = _limits(clean)
@@ -208,10 +202,8 @@ def _limits(volume: NDArray[Any]) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6))
 
 
-def _told_case(row: Mapping[str, Any]) -> str:
-    score = f"DSC {100 * row['value']:.1f} %" if row["metric"] == "DSC" else f"{row['metric']} {row['value']:.2f} dB"
-    return f"{row['rank']}: {score}\n{row['subject']} ({row['site']})"
-
-
-def _colour_name(colour: str) -> str:
-    return {"#ff5050": "red", "#50d0ff": "blue", "#ffd040": "yellow"}.get(colour, colour)
+def _case_words(row: Mapping[str, Any]) -> str:
+    metric = TASKS[row["task"]].headline
+    # a digit more than in tables, which show means
+    score = f"{metric.scale * row['value']:.{2 if metric.scale == 1 else 1}f}"
+    return f"{row['rank']}: {metric.label} {score} {metric.unit}\n{row['subject']} ({row['site']})"

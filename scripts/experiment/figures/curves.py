@@ -12,6 +12,7 @@ from scripts.experiment.figures.palette import MODALITY_COLOURS, SITE_COLOURS, v
 from scripts.experiment.results.collect import Results
 from scripts.experiment.results.scores import means, subject_values
 from scripts.experiment.results.wording import cohort_words, in_order, seed_words, site_label, unfinished_words
+from scripts.tasks import TASKS
 from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["draw_curves", "dsc_curves", "psnr_curves"]
@@ -26,12 +27,14 @@ def dsc_curves(results: Results) -> Drawing:
     Raises:
         NothingFoundError: no run of ixi_seg is finished.
     """
-    values = _main(subject_values(results.scores, "ixi_seg", "DSC", scale=100))
-    caption = "Dice's coefficient of grey matter, white matter and CSF, averaged within a subject."
+    task = TASKS["ixi_seg"]
+    values = _main(subject_values(results.scores, task.name, task.headline))
+    *names, last = task.classes.values()
+    caption = f"Dice's coefficient of {', '.join(names)} and {last}, averaged within a subject."
     return Drawing(
-        "Tissue segmentation against label fraction",
-        f"{caption} {_told(results, values, 'ixi_seg')}",
-        draw_curves(values, "DSC [%]"),
+        f"{task.topic} against label fraction",
+        f"{caption} {_told(results, values, task.name)}",
+        draw_curves(values, task.headline.axis),
     )
 
 
@@ -41,16 +44,17 @@ def psnr_curves(results: Results) -> Drawing:
     Raises:
         NothingFoundError: no run of ixi_denoise is finished.
     """
-    values = _main(subject_values(results.scores, "ixi_denoise", "PSNR"))
+    task = TASKS["ixi_denoise"]
+    values = _main(subject_values(results.scores, task.name, task.headline))
     noisy = results.scores[results.scores["metric"] == "PSNR_noisy"]
     reference = float(noisy["value"].mean()) if len(noisy) else None
     caption = "Peak signal-to-noise ratio as in the paper: L = 1, images of deviation 1, all voxels."
     if reference is not None:
         caption += f" Dashed: the noisy image as it came, {reference:.2f} dB."
     return Drawing(
-        "Denoising against label fraction",
-        f"{caption} {_told(results, values, 'ixi_denoise')}",
-        draw_curves(values, "PSNR [dB]", reference=reference),
+        f"{task.topic} against label fraction",
+        f"{caption} {_told(results, values, task.name)}",
+        draw_curves(values, task.headline.axis, reference=reference),
     )
 
 

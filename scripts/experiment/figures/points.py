@@ -17,12 +17,12 @@ from scripts.experiment.results.scores import NothingFoundError, StudiedScore, m
 from scripts.experiment.results.training_scatter import training_interval, training_scatter
 from scripts.experiment.results.wording import cohort_words, in_order, seed_words, unfinished_words
 from scripts.metrics.bootstrap import bootstrap_interval
+from scripts.tasks import TASKS
 from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["Panel", "draw_points", "lesion_points", "study_points"]
 
 _WIDTH = 8.5
-_TASKS = {"ixi_seg": "tissue", "arc_lesion": "lesions", "ixi_denoise": "denoising"}
 
 
 @dataclass(frozen=True)
@@ -49,27 +49,26 @@ def lesion_points(results: Results) -> Drawing:
         NothingFoundError: no run of arc_lesion is finished.
     """
     panels: list[Panel] = []
-    for metric, label, scale in (
-        ("DSC", "DSC [%], higher is better", 100.0),
-        ("HD95", "HD95 [mm], lower is better", 1.0),
-    ):
-        values = subject_values(results.scores, "arc_lesion", metric, scale=scale)
+    task = TASKS["arc_lesion"]
+    for metric in task.metrics:
+        values = subject_values(results.scores, task.name, metric)
         main = values[values["variant"].isin(VARIANTS)]
         values = main if len(main) else values
         fraction = values["fraction"].max()
         values = values[values["fraction"] == fraction]
         for modality in in_order(values["modality"], MODALITY_COLOURS):
-            panels.append(Panel(label, modality, values[values["modality"] == modality]))
-    rows = results.scores[results.scores["task"] == "arc_lesion"]
-    dsc = [panel for panel in panels if panel.label.startswith("DSC")]
+            own = values[values["modality"] == modality]
+            panels.append(Panel(f"{metric.axis}, {metric.better} is better", modality, own))
+    rows = results.scores[results.scores["task"] == task.name]
+    dsc = [panel for panel in panels if panel.label.startswith(task.headline.label)]
     counts = ", ".join(f"{panel.title} {panel.values['subject'].nunique()}" for panel in dsc)
     caption = (
         f"Lesions segmented with {100 * fraction:g} % of the labels. Pale: subjects (averaged over seeds); dark: their "
         f"mean with its 95 % bootstrap interval. In HD95 a prediction "
         f"without any lesion counts as the diagonal of the image. Test subjects: {counts}; {cohort_words(rows)}, "
-        f"{seed_words(rows['seed'])}.{unfinished_words(results, 'arc_lesion')}"
+        f"{seed_words(rows['seed'])}.{unfinished_words(results, task.name)}"
     )
-    return Drawing("Stroke lesions", caption, draw_points(panels, len(dsc)))
+    return Drawing(task.topic, caption, draw_points(panels, len(dsc)))
 
 
 def study_points(results: Results) -> Drawing:
@@ -103,7 +102,7 @@ def study_points(results: Results) -> Drawing:
 
 
 def _studied_panel(score: StudiedScore) -> Panel:
-    label, title = f"{score.metric} [{score.unit}]", f"{_TASKS[score.task]}, {score.modality}"
+    label, title = score.metric.axis, f"{TASKS[score.task].short}, {score.modality}"
     title += f", {100 * score.fraction:g} % of labels"
     if not score.repeated:
         return Panel(label, title, score.values)

@@ -13,6 +13,7 @@ from scripts.experiment.figures.palette import MODALITY_COLOURS, SITE_COLOURS, c
 from scripts.experiment.results.collect import FEATURES, Results
 from scripts.experiment.results.scores import NothingFoundError
 from scripts.experiment.results.wording import cohort_words, in_order
+from scripts.tasks import TASKS
 from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["draw_embeddings", "embed", "feature_tsne"]
@@ -20,7 +21,6 @@ __all__ = ["draw_embeddings", "embed", "feature_tsne"]
 _WIDTH = 8.5
 _FEWEST = 10
 _PERPLEXITY = 30.0
-_TASKS = ("ixi_seg", "ixi_denoise", "arc_lesion")
 _MARKERS = "osD^vPX"
 
 
@@ -104,7 +104,7 @@ def _by_variant(features: pd.DataFrame) -> dict[str, pd.DataFrame]:
     tables: dict[str, pd.DataFrame] = {}
     if features.empty:
         return tables
-    task = next((name for name in _TASKS if name in set(features["task"])), None)
+    task = next((name for name in TASKS if name in set(features["task"])), None)
     features = features[features["task"] == task]
     for variant in variant_order(set(features["variant"]) & set(VARIANTS)):
         own = features[features["variant"] == variant]

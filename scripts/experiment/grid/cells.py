@@ -10,16 +10,11 @@ from typing import Any
 
 from scripts.errors import InputError
 from scripts.experiment.grid.presets import Preset, TaskGrid
+from scripts.tasks import LAYOUTS, PRETRAIN, PRETRAIN_BUNDLE
 from scripts.variants import ENCODERLESS, PRETRAINED
 
-__all__ = ["LAYOUTS", "PRETRAIN", "Cell", "Choice", "expand"]
+__all__ = ["Cell", "Choice", "expand"]
 
-PRETRAIN = "pretrain"
-
-LAYOUTS = {PRETRAIN: "qmri", "ixi_seg": "ixi", "arc_lesion": "arc", "ixi_denoise": "ixi"}
-"""Task -> the dataset that it reads."""
-
-_BUNDLES = {PRETRAIN: "pretrain_seqinv"}
 _EMBEDDED_BY = "ixi_seg"
 
 
@@ -54,7 +49,7 @@ class Cell:
     @property
     def bundle(self) -> str:
         """The bundle that it runs."""
-        return _BUNDLES.get(self.task, self.task)
+        return PRETRAIN_BUNDLE if self.task == PRETRAIN else self.task
 
     @property
     def name(self) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from scripts.experiment.grid.cells import LAYOUTS, Cell
+from scripts.experiment.grid.cells import Cell
 from scripts.experiment.grid.presets import Preset
 from scripts.experiment.launch.execute import Job, is_finished
 from scripts.handlers.mlflow_run import ensure_parent, find_parent, git_commit, quiet_client
+from scripts.tasks import LAYOUTS
 
 __all__ = ["announce", "begin_grid", "clock", "make_cohorts", "record_plan"]
 

@@ -17,19 +17,14 @@ from typing import Any
 
 from scripts.bundles import BUNDLES, run_bundle
 from scripts.errors import InputError, find_input_error
-from scripts.experiment.grid.cells import LAYOUTS, PRETRAIN, Cell
+from scripts.experiment.grid.cells import Cell
 from scripts.experiment.launch.torchrun import command_word, run_torchrun, torchrun_command
 from scripts.io.files import atomic_write
+from scripts.tasks import LAYOUTS, PRETRAIN, TASKS
 
 __all__ = ["Job", "Place", "commands", "execute", "headline", "is_finished"]
 
 _RESULT = {PRETRAIN: "invariance.csv"}
-# what a finished run is told by: metric, class, site
-_HEADLINES = {
-    "ixi_seg": ("DSC", "all"),
-    "arc_lesion": ("DSC", "lesion"),
-    "ixi_denoise": ("PSNR", "image"),
-}
 
 
 @dataclass(frozen=True)
@@ -140,10 +135,10 @@ def headline(job: Job) -> str:
         table = pd.read_csv(job.place.folder(job.name) / "eval" / "invariance.csv")
         row = table[(table["encoder"] == "pretrained") & (table["metric"] == "retrieval_top1")].iloc[0]
         return f"retrieval {row['value']:.3f}"
-    metric, name = _HEADLINES[job.cell.task]
+    task = TASKS[job.cell.task]
     table = pd.read_csv(job.place.folder(job.name) / "eval" / "summary.csv")
-    rows = table[(table["metric"] == metric) & (table["class"] == name)]
-    return f"{metric} " + ", ".join(f"{row.site} {row.mean:.3f}" for row in rows.itertuples())
+    rows = table[(table["metric"] == task.headline.name) & (table["class"] == task.scored)]
+    return f"{task.headline.name} " + ", ".join(f"{row.site} {row.mean:.3f}" for row in rows.itertuples())
 
 
 def _configs(cell: Cell) -> list[list[str]]:

@@ -14,32 +14,18 @@ from numpy.typing import NDArray
 from scripts.errors import InputError
 from scripts.experiment.pages.viewer_volumes import Packed, differences, load_case, pack
 from scripts.experiment.results.collect import Results
+from scripts.experiment.results.wording import MODALITIES
+from scripts.tasks import TASKS
 from scripts.variants import variant_label, variant_order
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["COLOURS", "TITLES", "niivue_source", "viewer_content"]
-
-TITLES = {
-    "pretrain": "Pretraining",
-    "ixi_seg": "Brain tissue (IXI)",
-    "arc_lesion": "Stroke lesion (ARC)",
-    "ixi_denoise": "Denoising (IXI)",
-}
-"""Tasks for people."""
-
-COLOURS = {
-    "ixi_seg": {"grey matter": "#ff5050", "white matter": "#50d0ff", "CSF": "#ffd040"},
-    "arc_lesion": {"lesion": "#ff5050"},
-    "ixi_denoise": {},
-}
-"""Task -> class -> colour, in the order of the label values 1, 2 ...; without classes, images are compared."""
+__all__ = ["niivue_source", "viewer_content"]
 
 _DIFFERENT = {"truth and prediction differ": "#e060ff"}
 _ROLES = {"image": "noisy", "prediction": "denoised", "truth": "clean"}
 _LABELLED = {name: name for name in ("image", "truth", "prediction", "differences")}
 _RANKS = ("median", "worst", "best")
-_MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")
 
 
 def niivue_source() -> str:
@@ -86,7 +72,7 @@ def viewer_content(results: Results, *, budget: int = 8_000_000) -> dict[str, An
         used += size
         volumes.update(new)
         cases.append(case)
-    return {"cases": sorted(cases, key=lambda case: list(TITLES).index(case["task"])), "volumes": volumes, "lost": lost}
+    return {"cases": sorted(cases, key=lambda case: list(TASKS).index(case["task"])), "volumes": volumes, "lost": lost}
 
 
 def _wanted(cases: pd.DataFrame) -> list[dict[str, Any]]:
@@ -94,7 +80,7 @@ def _wanted(cases: pd.DataFrame) -> list[dict[str, Any]]:
     if cases.empty:
         return []
     first, other = [], []
-    for task in (name for name in COLOURS if name in set(cases["task"])):
+    for task in (name for name in TASKS if name in set(cases["task"])):
         own = cases[cases["task"] == task]
         run = _one_run(own)
         variants = variant_order(run["variant"].unique())
@@ -110,7 +96,7 @@ def _one_run(cases: pd.DataFrame) -> pd.DataFrame:
     """Return the cases of one modality, the highest label fraction and the lowest seed, of all variants."""
     preferred = cases[cases["variant"] == "seqinv"]
     pool = preferred if len(preferred) else cases
-    known = {name: place for place, name in enumerate(_MODALITIES)}
+    known = {name: place for place, name in enumerate(MODALITIES)}
     best = min(
         pool[["fraction", "modality", "seed"]].drop_duplicates().itertuples(index=False),
         key=lambda run: (-run.fraction, known.get(run.modality, len(known)), run.seed),
@@ -121,7 +107,7 @@ def _one_run(cases: pd.DataFrame) -> pd.DataFrame:
 
 def _case(row: Mapping[str, Any]) -> tuple[dict[str, Any], list[Packed]]:
     task = str(row["task"])
-    classes = COLOURS[task]
+    classes = {label.name: label.colour for label in TASKS[task].labels}
     volumes, affine, note = load_case({what: str(row[what]) for what in _ROLES}, labels=bool(classes))
     # noise has longer tails than the clean image, and all three are compared
     levels = _span(volumes["image" if classes else "truth"], 0.001, 0.999)
@@ -140,8 +126,8 @@ def _case(row: Mapping[str, Any]) -> tuple[dict[str, Any], list[Packed]]:
     numbers = {"fraction": float(row["fraction"]), "seed": int(row["seed"]), "value": round(float(row["value"]), 4)}
     where = (affine @ [*_centre(volumes["truth"], bool(classes)), 1.0])[:3].round(2).tolist()
     told["label"] = variant_label(told["variant"])
-    case = {"task": task, "title": TITLES[task], **told, **numbers, "layers": layers, "mm": where, "window": window}
-    return {**case, "note": note}, packed
+    shown = {"layers": layers, "mm": where, "window": window, "note": note}
+    return {"task": task, "title": TASKS[task].title, **told, **numbers, **shown}, packed
 
 
 def _span(image: NDArray[Any], low: float, high: float) -> tuple[float, float]:

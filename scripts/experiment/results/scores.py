@@ -10,6 +10,7 @@ import pandas as pd
 
 from scripts.experiment.results.collect import Results
 from scripts.metrics.bootstrap import bootstrap_interval
+from scripts.tasks import TASKS, Metric
 from scripts.variants import VARIANTS, variant_order
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "subject_values",
 ]
 
-_STUDIED = (("ixi_seg", "DSC", 100.0, "%"), ("arc_lesion", "DSC", 100.0, "%"), ("ixi_denoise", "PSNR", 1.0, "dB"))
 _CELL = ["variant", "modality", "fraction", "site", "subject"]
 
 
@@ -29,14 +29,13 @@ class NothingFoundError(Exception):
     """The results hold nothing of what is asked for; the message says what is missing."""
 
 
-def subject_values(scores: pd.DataFrame, task: str, metric: str, *, scale: float = 1.0) -> pd.DataFrame:
+def subject_values(scores: pd.DataFrame, task: str, metric: Metric) -> pd.DataFrame:
     """Return one value per subject: its classes are averaged, then its seeds.
 
     Args:
         scores: `Results.scores`.
         task: whose scores.
-        metric: which.
-        scale: factor on the values, as 100 for percent.
+        metric: which; values are in its unit.
 
     Returns:
         ``variant``, ``modality``, ``fraction``, ``site``, ``subject``, ``value``, and ``seeds`` that were averaged.
@@ -44,14 +43,14 @@ def subject_values(scores: pd.DataFrame, task: str, metric: str, *, scale: float
     Raises:
         NothingFoundError: there are none.
     """
-    return _over_seeds(seed_values(scores, task, metric, scale=scale))
+    return _over_seeds(seed_values(scores, task, metric))
 
 
 def _over_seeds(by_seed: pd.DataFrame) -> pd.DataFrame:
     return by_seed.groupby(_CELL, as_index=False).agg(value=("value", "mean"), seeds=("seed", "nunique"))
 
 
-def seed_values(scores: pd.DataFrame, task: str, metric: str, *, scale: float = 1.0) -> pd.DataFrame:
+def seed_values(scores: pd.DataFrame, task: str, metric: Metric) -> pd.DataFrame:
     """Return one value per subject and seed, with the arguments of `subject_values`: its classes are averaged.
 
     Returns:
@@ -60,11 +59,11 @@ def seed_values(scores: pd.DataFrame, task: str, metric: str, *, scale: float = 
     Raises:
         NothingFoundError: there are none.
     """
-    rows = scores[(scores["task"] == task) & (scores["metric"] == metric)] if len(scores) else scores
+    rows = scores[(scores["task"] == task) & (scores["metric"] == metric.name)] if len(scores) else scores
     if rows.empty:
-        raise NothingFoundError(f"no finished run has {metric} of {task}")
+        raise NothingFoundError(f"no finished run has {metric.name} of {task}")
     by_seed = rows.groupby([*_CELL, "seed"], as_index=False)["value"].mean()
-    return by_seed.assign(value=by_seed["value"] * scale)
+    return by_seed.assign(value=by_seed["value"] * metric.scale)
 
 
 @dataclass(frozen=True)
@@ -72,13 +71,12 @@ class StudiedScore:
     """A score that variants of the study were tested on.
 
     Attributes:
-        task, metric, unit, modality, fraction: which score.
+        task, metric, modality, fraction: which score.
         by_seed: of all variants, as `seed_values` returns them.
     """
 
     task: str
-    metric: str
-    unit: str
+    metric: Metric
     modality: str
     fraction: float
     by_seed: pd.DataFrame
@@ -101,15 +99,15 @@ class StudiedScore:
 
 def studied_scores(results: Results) -> Iterator[StudiedScore]:
     """Yield each score that any variant of the study was tested on."""
-    for task, metric, scale, unit in _STUDIED:
+    for task in TASKS.values():
         try:
-            by_seed = seed_values(results.scores, task, metric, scale=scale)
+            by_seed = seed_values(results.scores, task.name, task.headline)
         except NothingFoundError:
             continue
         tested = by_seed[~by_seed["variant"].isin(VARIANTS)]
         for (modality, fraction), _ in tested.groupby(["modality", "fraction"]):
             own = by_seed[(by_seed["modality"] == modality) & (by_seed["fraction"] == fraction)]
-            yield StudiedScore(task, metric, unit, modality, fraction, own)
+            yield StudiedScore(task.name, task.headline, modality, fraction, own)
 
 
 def means(

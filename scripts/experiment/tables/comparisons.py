@@ -11,8 +11,9 @@ import pandas as pd
 from scripts.experiment.results.collect import Results
 from scripts.experiment.results.statistics import compare_overall, compare_variants, holm
 from scripts.experiment.results.wording import cohort_words, fraction_words, is_training_site, place_name, seed_words
-from scripts.experiment.tables.paper_layout import LAYOUTS, Layout, Metric, in_table_order, layout_values
+from scripts.experiment.tables.score_tables import SCORE_TABLES, ScoreTable, in_table_order, score_values
 from scripts.experiment.tables.text import EMPTY, Cell, Row, Table
+from scripts.tasks import Metric
 from scripts.variants import VARIANTS, variant_label
 
 __all__ = ["CLEAR", "comparison_table", "format_p", "overall_table"]
@@ -117,7 +118,7 @@ def _families(
     """Return the tests of the paper's three tables, corrected within each."""
     others = [name for name in VARIANTS if name != first]
     families = []
-    for layout in (layout for layout in LAYOUTS if layout.printed):
+    for layout in (layout for layout in SCORE_TABLES if layout.printed):
         parts = [_tested(results, layout, metric, others, tested) for metric in layout.metrics]
         family = pd.concat(parts, ignore_index=True)
         if len(family):
@@ -131,12 +132,12 @@ def _families(
 
 def _tested(
     results: Results,
-    layout: Layout,
+    layout: ScoreTable,
     metric: Metric,
     others: Sequence[str],
     tested: Callable[[pd.DataFrame, Metric, Sequence[str]], pd.DataFrame],
 ) -> pd.DataFrame:
-    values = layout_values(results, layout, metric)
+    values = score_values(results, layout, metric)
     if values.empty:
         return pd.DataFrame()
     cohorts = sorted(results.scores.loc[results.scores["task"] == layout.task, "cohort"].unique())
@@ -146,7 +147,9 @@ def _tested(
 
 def _rows(frame: pd.DataFrame, label: Callable[[dict[str, Any]], str]) -> Iterator[Row]:
     titles = {
-        (layout.name, m.name): f"{layout.title}, {m.label} ({m.unit})" for layout in LAYOUTS for m in layout.metrics
+        (layout.name, m.name): f"{layout.title}, {m.label} ({m.unit})"
+        for layout in SCORE_TABLES
+        for m in layout.metrics
     }
     for keys, part in frame.groupby(["table", "metric"], sort=False) if len(frame) else ():
         yield Row(titles[keys])

@@ -19,7 +19,7 @@ from scripts.experiment.results.wording import (
     site_name,
     unfinished_words,
 )
-from scripts.experiment.tables.paper_layout import LAYOUTS, Layout, in_table_order, layout_values
+from scripts.experiment.tables.score_tables import SCORE_TABLES, ScoreTable, in_table_order, score_values
 from scripts.experiment.tables.text import Cell, Row, Table
 from scripts.variants import VARIANTS, variant_label, variant_order
 
@@ -49,14 +49,14 @@ def task_tables(results: Results) -> list[Table]:
     ``n``, ``n_seeds`` as of `cell_statistics`, ``spread`` between seeds, ``best``, ``second``, ``paper_mean``,
     ``paper_se`` and ``cohort``, in the unit of the table.
     """
-    tables = [_task_table(results, layout) for layout in LAYOUTS]
+    tables = [_task_table(results, layout) for layout in SCORE_TABLES]
     return [table for table in tables if not table.frame.empty]
 
 
-def _task_table(results: Results, layout: Layout) -> Table:
+def _task_table(results: Results, layout: ScoreTable) -> Table:
     frames = []
     for metric in layout.metrics:
-        values = layout_values(results, layout, metric)
+        values = score_values(results, layout, metric)
         if len(values):
             cells = _ranked(cell_statistics(values), metric.better)
             frames.append(
@@ -89,7 +89,7 @@ def _with_spread(cells: pd.DataFrame, results: Results, task: str, metric: str, 
     return cells.merge(spread, how="left", on=["variant", *_PLACE])
 
 
-def _laid_out(results: Results, layout: Layout, frame: pd.DataFrame) -> Table:
+def _laid_out(results: Results, layout: ScoreTable, frame: pd.DataFrame) -> Table:
     variants = variant_order(frame["variant"].unique())
     # columns in groups: label fractions, or metrics where there are several
     by = "metric" if len(layout.metrics) > 1 else "fraction"
@@ -118,7 +118,7 @@ def _laid_out(results: Results, layout: Layout, frame: pd.DataFrame) -> Table:
     )
 
 
-def _of_paper(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+def _of_paper(frame: pd.DataFrame, layout: ScoreTable) -> pd.DataFrame:
     """Return the rows that the paper has too, its numbers in place of ours, ranked among themselves."""
     theirs = frame.dropna(subset="paper_mean")
     theirs = theirs.assign(mean=theirs["paper_mean"], standard_error=theirs["paper_se"], low=np.nan, high=np.nan)
@@ -143,7 +143,7 @@ def _cell(row: dict[str, Any], digits: dict[str, int]) -> Cell:
     return Cell(f"{row['mean']:.{places}f}{error}", 1 if row["best"] else 2 if row["second"] else 0, note)
 
 
-def _caption(results: Results, layout: Layout, frame: pd.DataFrame) -> str:
+def _caption(results: Results, layout: ScoreTable, frame: pd.DataFrame) -> str:
     own = results.scores[results.scores["task"] == layout.task]
     own = own[own["variant"].isin(VARIANTS)]
     units = ", ".join(f"{m.label} in {m.unit} ({m.better} is better)" for m in layout.metrics)

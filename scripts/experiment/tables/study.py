@@ -154,7 +154,7 @@ def _shared(results: Results) -> Iterator[tuple[str, Compare]]:
 
 
 def _told_score(score: StudiedScore) -> str:
-    return f"{score.metric} {score.modality} {score.fraction:.0%} ({score.unit})"
+    return f"{score.metric.label} {score.modality} {score.fraction:.0%} ({score.metric.unit})"
 
 
 def _downstream(results: Results) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the tables have in common: which scores they are of, the order and the names of what they list."""
+"""Which scores make which table, and the order of what it lists."""
 
 from __future__ import annotations
 
@@ -10,42 +10,16 @@ import pandas as pd
 from scripts.experiment.results.collect import Results
 from scripts.experiment.results.scores import NothingFoundError, subject_values
 from scripts.experiment.results.wording import MODALITIES, SITES
+from scripts.tasks import TASKS, Metric
 from scripts.variants import VARIANTS, variant_order
 
-__all__ = [
-    "LAYOUTS",
-    "Layout",
-    "Metric",
-    "in_table_order",
-    "layout_values",
-]
+__all__ = ["SCORE_TABLES", "ScoreTable", "in_table_order", "score_values"]
 
 _ORDER = {name: place for place, name in enumerate((*SITES, *MODALITIES))}
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A measure as a table prints it.
-
-    Attributes:
-        name: in the scores.
-        label: that is read.
-        unit: that is read.
-        scale: factor from the score to the unit.
-        better: higher or lower.
-        digits: behind the point.
-    """
-
-    name: str
-    label: str
-    unit: str
-    scale: float = 1.0
-    better: str = "higher"
-    digits: int = 1
-
-
-@dataclass(frozen=True)
-class Layout:
+class ScoreTable:
     """Which scores make a table: those of a task; ``printed``: whether the paper has this table."""
 
     name: str
@@ -55,33 +29,25 @@ class Layout:
     printed: bool = True
 
 
-_DSC = Metric("DSC", "DSC", "%", scale=100.0)
-LAYOUTS = (
-    Layout("table1", "Table 1: tissue segmentation", "ixi_seg", (_DSC,)),
-    Layout(
-        "table2",
-        "Table 2: stroke lesion segmentation",
-        "arc_lesion",
-        (_DSC, Metric("HD95", "HD95", "mm", 1.0, "lower")),
-    ),
-    Layout("table3", "Table 3: denoising", "ixi_denoise", (Metric("PSNR", "PSNR", "dB"),)),
-    Layout(
-        "table3_gain",
-        "Table 3, besides: gain over the noisy image",
-        "ixi_denoise",
-        (Metric("PSNR_gain", "PSNR gain", "dB", digits=2),),
-        printed=False,
-    ),
-)
+def _tables() -> Iterable[ScoreTable]:
+    for task in TASKS.values():
+        number, words = task.table
+        yield ScoreTable(f"table{number}", f"Table {number}: {words}", task.name, task.metrics)
+        if task.extra:
+            name, title = f"table{number}_{task.extra_words[0]}", f"Table {number}, besides: {task.extra_words[1]}"
+            yield ScoreTable(name, title, task.name, (task.extra,), printed=False)
 
 
-def layout_values(results: Results, layout: Layout, metric: Metric) -> pd.DataFrame:
+SCORE_TABLES = tuple(_tables())
+
+
+def score_values(results: Results, table: ScoreTable, metric: Metric) -> pd.DataFrame:
     """Return a value per subject of the paper's variants, random and scratch, in the metric's unit.
 
     Columns are those of `scripts.experiment.results.scores.subject_values`; a table without rows where there are none.
     """
     try:
-        values = subject_values(results.scores, layout.task, metric.name, scale=metric.scale)
+        values = subject_values(results.scores, table.task, metric)
     except NothingFoundError:
         return pd.DataFrame()
     return values[values["variant"].isin(VARIANTS)].reset_index(drop=True)
