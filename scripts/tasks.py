@@ -13,14 +13,16 @@ __all__ = [
     "PRETRAIN",
     "PRETRAIN_BUNDLE",
     "TASKS",
+    "DatasetKind",
     "Label",
-    "Layout",
     "Metric",
     "Task",
+    "bundle_of",
+    "bundles_on",
     "task_title",
 ]
 
-Layout = Literal["qmri", "ixi", "arc"]
+DatasetKind = Literal["qmri", "ixi", "arc"]
 """How the files of a dataset are laid out."""
 
 PRETRAIN = "pretrain"
@@ -96,7 +98,7 @@ class Task:
     """
 
     name: str
-    layout: Layout
+    layout: DatasetKind
     modalities: tuple[str, ...]
     labels: tuple[Label, ...]
     metrics: tuple[Metric, ...]
@@ -178,8 +180,18 @@ _TASKS = (
 TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _TASKS})
 """Name -> the downstream tasks in the order of the paper."""
 
-LAYOUTS: Mapping[str, Layout] = MappingProxyType({PRETRAIN: "qmri", **{task.name: task.layout for task in _TASKS}})
+LAYOUTS: Mapping[str, DatasetKind] = MappingProxyType({PRETRAIN: "qmri", **{task.name: task.layout for task in _TASKS}})
 """Task of a grid -> layout of its dataset."""
+
+
+def bundle_of(task: str) -> str:
+    """Return the bundle that a task of a grid runs."""
+    return PRETRAIN_BUNDLE if task == PRETRAIN else task
+
+
+def bundles_on(layout: DatasetKind) -> list[str]:
+    """Return the bundles that train on a dataset."""
+    return [bundle_of(task) for task, own in LAYOUTS.items() if own == layout]
 
 
 def task_title(name: str) -> str:

@@ -61,7 +61,7 @@ def cohort_arc(
     )
     path = make_arc_cohort(out, subjects, seed=seed, spacing=spacing, jobs=jobs)
     what = "images in sub-*/ses-*/anat, masks in derivatives/lesion_masks"
-    finish_cohort(path, "arc", what, ("arc_lesion",), jobs=jobs)
+    finish_cohort(path, "arc", what, jobs=jobs)
 
 
 def make_arc_cohort(

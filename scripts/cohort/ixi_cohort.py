@@ -110,7 +110,7 @@ def cohort_ixi(
     )
     path = make_ixi_cohort(out, guys=guys, hh=hh, iop=iop, seed=seed, spacing=spacing, jobs=jobs)
     what = "IXI*-T1, -T2 and -PD.nii.gz with c1, c2, c3 maps"
-    finish_cohort(path, "ixi", what, ("ixi_seg", "ixi_denoise"), jobs=jobs)
+    finish_cohort(path, "ixi", what, jobs=jobs)
 
 
 def make_ixi_cohort(

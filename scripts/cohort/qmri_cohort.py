@@ -41,7 +41,7 @@ def cohort_qmri(out: str, subjects: int = 51, seed: int = 0, spacing: float = 1.
     tqdm.write(f"Simulating {subjects} subjects at {spacing:g} mm, seed {seed}, into {out} (about {size:.0f} MB)")
     path = make_qmri_cohort(out, subjects, seed, spacing, jobs=jobs)
     what = f"maps in sub-*/anat, groups in {path / 'participants.tsv'}"
-    finish_cohort(path, "qmri", what, ("pretrain_seqinv",), jobs=jobs)
+    finish_cohort(path, "qmri", what, jobs=jobs)
 
 
 def make_qmri_cohort(

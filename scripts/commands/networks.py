@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scripts.switches import is_given
+from scripts.tasks import TASKS
 
 __all__ = ["benchmark_inference", "benchmark_views", "demo", "gallery", "predict"]
 
@@ -97,7 +98,7 @@ def demo(
     seed: int = 0,
     subjects: int | None = None,
     max_epochs: int | None = None,
-    tasks: str | tuple[str, ...] = "ixi_seg,arc_lesion,ixi_denoise",
+    tasks: str | tuple[str, ...] = ",".join(TASKS),
     task_epochs: int | None = None,
     heads: int = 20,
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from scripts.tasks import TASKS
+
 __all__ = ["export_encoder", "label", "package", "weights"]
 
 
@@ -56,7 +58,7 @@ def weights(out: str | None = None) -> None:
 
 def label(
     studies: str,
-    bundles: str | tuple[str, ...] = "ixi_seg,arc_lesion,ixi_denoise",
+    bundles: str | tuple[str, ...] = ",".join(TASKS),
     port: int = 8000,
     host: str = "127.0.0.1",
     weights: str | None = None,

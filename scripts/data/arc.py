@@ -12,11 +12,12 @@ from scripts.errors import InputError
 from scripts.io.header import check_same_grid
 from scripts.io.read import read_header
 from scripts.io.resample import voxel_sizes
+from scripts.tasks import TASKS
 
 __all__ = ["LESION_CLASSES", "MODALITIES", "arc_subjects", "choose_image", "find_arc"]
 
-MODALITIES = ("T1w", "T2w", "FLAIR")
-LESION_CLASSES = {1: "lesion"}
+MODALITIES = TASKS["arc_lesion"].modalities
+LESION_CLASSES = TASKS["arc_lesion"].classes
 
 _MASKS = Path("derivatives") / "lesion_masks"
 _ENDING = "_desc-lesion_mask"

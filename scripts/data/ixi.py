@@ -11,12 +11,13 @@ from scripts.data.splits import split_subjects
 from scripts.errors import InputError
 from scripts.io.header import check_same_grid
 from scripts.io.read import read_header
+from scripts.tasks import TASKS
 
 __all__ = ["DEGENERATE", "MODALITIES", "SITES", "TISSUE_CLASSES", "find_ixi", "ixi_subjects", "split_ixi"]
 
 SITES = ("Guys", "HH", "IOP")
 MODALITIES = {"T1w": "T1", "T2w": "T2", "PDw": "PD"}
-TISSUE_CLASSES = {1: "grey matter", 2: "white matter", 3: "CSF"}
+TISSUE_CLASSES = TASKS["ixi_seg"].classes
 
 DEGENERATE = frozenset({("IXI014-HH-1236", "T2"), ("IXI014-HH-1236", "PD")})
 """Images with 28 slices of 5 mm instead of some 130 of 1.25 mm: nothing is trained or tested on them."""

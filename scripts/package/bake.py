@@ -9,6 +9,7 @@ from typing import Any
 
 from scripts.config_text import format_config
 from scripts.package.provenance import Provenance, plain_value, voxel_spacing
+from scripts.variants import ENCODERLESS
 
 __all__ = ["ENCODER", "bake_settings", "bake_training"]
 
@@ -17,7 +18,6 @@ ENCODER = "models/encoder/model.pt"
 
 _NOT_SETTINGS = ("encoder", "variant", "cohort")  # of a run, that mean another thing in a config
 _AUGMENTATION = ("rotation_degrees", "scaling", "shear", "flip_probability", "padding", "intensity_probability")
-_UNTRAINED = {"scratch": "none", "random": "random"}  # variants whose encoder is not a pretrained one
 
 
 def bake_training(folder: Path, found: Provenance, *, encoder: bool) -> None:
@@ -31,7 +31,7 @@ def bake_training(folder: Path, found: Provenance, *, encoder: bool) -> None:
         encoder: whether it carries an encoder for its training as `ENCODER`.
     """
     settings = dict(found.settings)
-    untrained = _UNTRAINED.get(str(settings.get("variant", "")))
+    untrained = ENCODERLESS.get(str(settings.get("variant", "")))
 
     def train(config: dict[str, Any]) -> dict[str, Any]:
         baked = bake_settings(config, settings)

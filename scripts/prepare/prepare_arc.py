@@ -20,6 +20,7 @@ from scripts.prepare.preparation import Summary, prepare_subjects, tell, trainin
 from scripts.prepare.records import claim_output, is_finished
 from scripts.prepare.space import require_space
 from scripts.switches import is_on
+from scripts.tasks import bundles_on
 
 __all__ = ["EXPECTED_COUNTS", "prepare_arc"]
 
@@ -72,7 +73,7 @@ def prepare_arc(source: str, out: str, *, download: bool | str = False, jobs: in
     _describe(root, folder)
     counts = write_datalists(root, "arc")
     tell_datalists(root, counts, EXPECTED_COUNTS)
-    tell(summary, started, [training("arc_lesion", root)] if counts else [])
+    tell(summary, started, [training(bundle, root) for bundle in bundles_on("arc")] if counts else [])
     return summary
 
 

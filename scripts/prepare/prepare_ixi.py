@@ -21,6 +21,7 @@ from scripts.prepare.records import claim_output, is_finished
 from scripts.prepare.remotes import ixi_remotes
 from scripts.prepare.space import require_space
 from scripts.switches import is_on
+from scripts.tasks import bundles_on
 
 __all__ = ["prepare_ixi"]
 
@@ -85,7 +86,7 @@ def prepare_ixi(
     )
     counts = write_datalists(root, "ixi")
     tell_datalists(root, counts)
-    tell(summary, started, [training(bundle, root) for bundle in ("ixi_seg", "ixi_denoise")] if counts else [])
+    tell(summary, started, [training(bundle, root) for bundle in bundles_on("ixi")] if counts else [])
     return summary
 
 

@@ -21,6 +21,7 @@ from scripts.prepare.qmri_sources import Scan, find_scans
 from scripts.prepare.qmri_write import describe_source, write_participants, write_scan
 from scripts.prepare.records import Record, claim_output, finish_subject, is_finished, part_folder, read_record
 from scripts.prepare.space import require_space
+from scripts.tasks import bundles_on
 
 __all__ = ["prepare_qmri"]
 
@@ -90,7 +91,7 @@ def prepare_qmri(
     write_participants(root, folder, subjects)  # the quality page tells the groups; who failed is taken out at the end
     summary = prepare_subjects(root, "qmri", tasks, work, jobs=jobs)
     _finish(root, folder, subjects, tasks, missing)
-    tell(summary, started, [training("pretrain_seqinv", root)] if summary.subjects else [])
+    tell(summary, started, [training(bundle, root) for bundle in bundles_on("qmri")] if summary.subjects else [])
     return summary
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from scripts.cohort.make import PROVENANCE as EMBEDDED
 from scripts.errors import InputError
 from scripts.io.write import write_json, write_text
-from scripts.qc import DatasetKind, write_row
+from scripts.qc import write_row
+from scripts.tasks import DatasetKind
 
 __all__ = [
     "PROVENANCE",

@@ -14,7 +14,8 @@ from scripts.io.files import atomic_write
 from scripts.io.templates import fill_template
 from scripts.qc.numbers import ENOUGH, OUTLYING
 from scripts.qc.outliers import Judged, judge, number
-from scripts.qc.rows import FOLDER, DatasetKind, Row, read_rows
+from scripts.qc.rows import FOLDER, Row, read_rows
+from scripts.tasks import DatasetKind
 
 __all__ = ["write_page"]
 

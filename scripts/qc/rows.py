@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from scripts.errors import InputError
 from scripts.io.files import atomic_write
+from scripts.tasks import DatasetKind
 
 if TYPE_CHECKING:
     from scripts.qc.look import Look
 
-__all__ = ["FOLDER", "DatasetKind", "Row", "find_subjects", "read_rows", "write_row"]
-
-DatasetKind = Literal["ixi", "arc", "qmri"]
+__all__ = ["FOLDER", "Row", "find_subjects", "read_rows", "write_row"]
 
 FOLDER = "qc"
 """Folder of the rows and the page in a dataset."""

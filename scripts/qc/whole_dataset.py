@@ -7,8 +7,9 @@ from pathlib import Path
 
 from scripts.parallel import default_jobs
 from scripts.qc.quality_page import write_page
-from scripts.qc.rows import DatasetKind, find_subjects, read_rows, write_row
+from scripts.qc.rows import find_subjects, read_rows, write_row
 from scripts.subjects import run_subjects
+from scripts.tasks import DatasetKind
 
 __all__ = ["write_qc"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from scripts.errors import InputError
 from scripts.experiment.grid.presets import Preset, TaskGrid
-from scripts.tasks import LAYOUTS, PRETRAIN, PRETRAIN_BUNDLE
+from scripts.tasks import LAYOUTS, PRETRAIN, bundle_of
 from scripts.variants import ENCODERLESS, PRETRAINED
 
 __all__ = ["Cell", "Choice", "expand"]
@@ -49,7 +49,7 @@ class Cell:
     @property
     def bundle(self) -> str:
         """The bundle that it runs."""
-        return PRETRAIN_BUNDLE if self.task == PRETRAIN else self.task
+        return bundle_of(self.task)
 
     @property
     def name(self) -> str:
