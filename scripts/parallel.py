@@ -1,154 +1,187 @@
-"""Working through the subjects of a dataset in parallel processes: one bad subject does not stop the others."""
+"""One runner of many jobs by a team of workers: threads, this process itself, or those of `scripts.processes`."""
 
 from __future__ import annotations
 
-import errno
-import logging
-import multiprocessing
 import os
-import threading
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from scripts.errors import InputError, find_input_error
+from scripts.errors import InputError
 
-__all__ = ["default_jobs", "follow_parent", "run_subjects"]
+__all__ = [
+    "InPlace",
+    "Team",
+    "Threads",
+    "available_cores",
+    "default_jobs",
+    "progress_bar",
+    "run_all",
+    "run_jobs",
+    "shared_threads",
+]
 
-_MOST_JOBS = 8  # a subject takes up to 2 GB
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-logger = logging.getLogger(__name__)
+J = TypeVar("J")
 
 
-def default_jobs(jobs: int | None) -> int:
-    """Return how many subjects to work on at once: ``jobs``, or one per core that we may use, at most 8.
+class Team(Protocol):
+    """Workers that `run_jobs` hands jobs to.
+
+    Attributes:
+        size: how many jobs they work on at once.
+    """
+
+    size: int
+
+    def submit(self, work: Callable[[J], object], job: J) -> Future[Any]:
+        """Begin a job; called while fewer than ``size`` are running."""
+
+    def stop(self) -> None:
+        """End all workers, and what they are at; called in any case."""
+
+
+def run_jobs(
+    jobs: Sequence[J],
+    work: Callable[[J], object],
+    team: Team,
+    *,
+    until: float | None = None,
+    waits_for: Callable[[J], J | None] | None = None,
+) -> Generator[tuple[J, BaseException | None], None, None]:
+    """Yield each job with its error, or None, as it ends; ends the team when it is through, closed or interrupted.
+
+    No more jobs are handed out than there are workers, so that those that wait are not lost with a worker.
+
+    Args:
+        jobs: in the order in which they are begun.
+        work: called with a job; its result is dropped.
+        team: who works.
+        until: `time.monotonic` at which the team is stopped; jobs that were not through are not yielded.
+        waits_for: the job that one has to wait for, if that is among ``jobs`` and before it.
+    """
+    waiting = list(jobs)
+    running: dict[Future[Any], J] = {}
+    try:
+        while waiting or running:
+            for job in _ready(waiting, list(running.values()), waits_for, team.size - len(running)):
+                waiting.remove(job)
+                running[team.submit(work, job)] = job
+            left = None if until is None else max(until - time.monotonic(), 0.0)
+            ended = wait(running, timeout=left, return_when=FIRST_COMPLETED).done
+            if not ended:
+                return
+            for done in ended:
+                yield running.pop(done), done.exception()
+    finally:
+        team.stop()
+
+
+def run_all(
+    jobs: Sequence[J], work: Callable[[J], object], team: Team, *, what: str, unit: str, progress: bool, done: int = 0
+) -> None:
+    """Have ``work`` done on all jobs, with a bar; the first failure stops those not begun and is raised.
+
+    Args:
+        jobs: in the order in which they are begun.
+        work: called with a job.
+        team: who works.
+        what: before the bar.
+        unit: what the bar counts.
+        progress: whether to show the bar.
+        done: jobs that were done before, for the bar.
+    """
+    with progress_bar(done + len(jobs), what, unit, progress, done) as bar:
+        for _, error in run_jobs(jobs, work, team):
+            if error is not None:
+                raise error
+            bar.update()
+
+
+def progress_bar(total: int, what: str, unit: str, progress: bool = True, done: int = 0) -> Any:
+    """Return a bar with the time left, which is that of the last jobs, as jobs side by side end in bursts."""
+    return tqdm(total=total, desc=what, unit=unit, disable=not progress or not total, initial=done, smoothing=0.1)
+
+
+class InPlace:
+    """This process itself, one job after the other."""
+
+    size = 1
+
+    def submit(self, work: Callable[[J], object], job: J) -> Future[Any]:
+        """Do a job."""
+        done: Future[Any] = Future()
+        try:
+            done.set_result(work(job))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+class Threads:
+    """Threads of this process; when it is stopped, those that are at work finish their jobs.
+
+    Args:
+        size: how many.
+        torch_threads: threads that torch takes in each of them, and in this process meanwhile; None changes nothing.
+    """
+
+    def __init__(self, size: int, torch_threads: int | None = None) -> None:
+        self.size = size
+        self.before: int | None = None
+        begin: tuple[Any, ...] = (None, ())
+        if torch_threads is not None:
+            import torch
+
+            self.before = torch.get_num_threads()
+            begin = torch.set_num_threads, (torch_threads,)
+        self.pool = ThreadPoolExecutor(size, initializer=begin[0], initargs=begin[1])
+
+    def submit(self, work: Callable[[J], object], job: J) -> Future[Any]:
+        """Begin a job."""
+        return self.pool.submit(work, job)
+
+    def stop(self) -> None:
+        """Wait for the jobs that were begun."""
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        if self.before is not None:
+            import torch
+
+            torch.set_num_threads(self.before)
+
+
+def default_jobs(jobs: int | None, most: int = 8) -> int:
+    """Return how many jobs to do at once: ``jobs``, or one per core that we may use, at most ``most``.
 
     Raises:
         InputError: if ``jobs`` is no whole number from 1 on.
     """
     if jobs is None:
-        return min(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MOST_JOBS
-        )
+        return min(available_cores(), most)
     if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
         raise InputError(f"jobs is {jobs}: choose a whole number, 1 or more, or leave it out")
     return jobs
 
 
-def run_subjects(
-    names: Sequence[str],
-    work: Callable[[str], None],
-    *,
-    jobs: int | None = None,
-    progress: bool = True,
-    what: str = "subjects",
-    logs: Path | None = None,
-) -> dict[str, str]:
-    """Call ``work(name)`` for each name and return why those that failed did, one line each.
-
-    Several names are worked on side by side in processes of one thread each, which end with this one, however it
-    ends. What went wrong with a name is told at once; the others go on.
-
-    Args:
-        names: of the subjects.
-        work: a function of a module, or a `functools.partial` of one; its result is dropped.
-        jobs: processes; None takes one per core, at most 8; 1 works in this process.
-        progress: whether to show a bar with the time left.
-        what: the unit of the bar.
-        logs: folder for the traceback of a failure that is not an `InputError`, as ``<name>.log``.
-
-    Returns:
-        ``{name: reason}`` of the failed ones, in the order of ``names``.
-
-    Raises:
-        InputError: if the disk is full or a process was killed; nothing more is begun then.
-    """
-    jobs = min(default_jobs(jobs), max(1, len(names)))
-    failed: dict[str, str] = {}
-    with tqdm(total=len(names), desc=what, disable=not progress or not names, smoothing=0.1) as bar:
-        for name, error in _outcomes(names, work, jobs):
-            if error is not None:
-                failed[name] = _reason(name, error, logs)
-                tqdm.write(f"{name}: {failed[name]}")
-            bar.update()
-    return {name: failed[name] for name in names if name in failed}
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _outcomes(
-    names: Sequence[str], work: Callable[[str], None], jobs: int
-) -> Iterator[tuple[str, BaseException | None]]:
-    if jobs == 1:
-        for name in names:
-            try:
-                work(name)
-            except Exception as error:
-                yield name, error
-            else:
-                yield name, None
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker) as pool:
-        pending: dict[Future[None], str] = {pool.submit(work, name): name for name in names}
-        try:
-            for done in as_completed(pending):
-                yield pending[done], done.exception()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+def shared_threads(processes: int) -> int:
+    """Return how many threads each of some processes gets: what ``OMP_NUM_THREADS`` says, or all cores together."""
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(chosen) if chosen.isdecimal() else available_cores() // processes)
 
 
-def _begin_worker() -> None:
-    """Use one thread, and end with the parent: a pool's processes would outlive a parent that was killed."""
-    for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
-    import torch
-
-    torch.set_num_threads(1)
-    follow_parent()
-
-
-def follow_parent() -> None:
-    """End this process when the one that started it ends, however that is."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-
-
-def _follow(parent: multiprocessing.process.BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
-
-
-def _reason(name: str, error: BaseException, logs: Path | None) -> str:
-    """Return one line about a failure of one subject; raise what concerns all of them."""
-    if isinstance(error, BrokenProcessPool):
-        raise InputError(
-            "a process was killed, as the system does when memory runs out: type the same command with a smaller "
-            "--jobs; what is finished stays"
-        ) from error
-    if isinstance(error, OSError) and error.errno in _FULL:
-        where = error.filename or "the disk"
-        raise InputError(
-            f"no space left for {where} while working on {name}: free some and type the same command again; what is "
-            "finished stays"
-        ) from error
-    known = find_input_error(error)
-    if known is not None:
-        return str(known)
-    if logs is not None:
-        logs.mkdir(parents=True, exist_ok=True)
-        log = logs / f"{name}.log"
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        return f"{_short(error)}: see {log}, leave the subject out or tell us"
-    logger.error("%s failed", name, exc_info=error)
-    return _short(error)
-
-
-def _short(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__} ({lines[0][:120]})" if lines else type(error).__name__
+def _ready(waiting: list[J], running: list[J], waits_for: Callable[[J], J | None] | None, most: int) -> list[J]:
+    if waits_for is None:
+        return waiting[:most]
+    ahead = [*running, *waiting]
+    return list(islice((job for job in waiting if waits_for(job) not in ahead), most))

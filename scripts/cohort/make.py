@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
-
-import torch
-from tqdm import tqdm
 
 from scripts.cohort.template import load_template
 from scripts.errors import InputError
 from scripts.io.write import write_json
+from scripts.parallel import Threads, default_jobs, run_all
 
 __all__ = ["PROVENANCE", "check_numbers", "check_spacing", "claim", "make_all"]
 
@@ -36,8 +32,7 @@ def check_numbers(seed: int, jobs: int | None, **counts: int) -> None:
             raise InputError(f"{name} is {count}: choose a whole number from 0 to 999")
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed is {seed}: choose a whole number, 0 or more")
-    if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
-        raise InputError(f"jobs is {jobs}: choose a whole number, 1 or more, or leave it out")
+    default_jobs(jobs)
 
 
 def check_spacing(spacing: float | None) -> float | None:
@@ -104,20 +99,8 @@ def make_all(
         jobs: subjects made at once; None takes one per core, at most 4.
         progress: whether to show a bar.
     """
-    with tqdm(total=len(people), initial=len(people) - len(missing), desc="subjects", disable=not progress) as bar:
-        if not missing:
-            return
+    if missing:
         load_template(max(spacing, 1.0))
-        # One torch thread each: subjects side by side use the cores better than threads within a subject.
-        threads, workers = torch.get_num_threads(), jobs or min(os.cpu_count() or 1, 4)
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            pending = [pool.submit(make, person) for person in missing]
-            try:
-                for done in as_completed(pending):
-                    done.result()
-                    bar.update()
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
-            finally:
-                torch.set_num_threads(threads)
+    # One torch thread each: subjects side by side use the cores better than threads within a subject.
+    team = Threads(default_jobs(jobs, most=4), torch_threads=1)
+    run_all(missing, make, team, what="subjects", unit="subject", progress=progress, done=len(people) - len(missing))

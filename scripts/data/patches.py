@@ -7,7 +7,6 @@ import json
 import logging
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from enum import Enum
 from pathlib import Path
@@ -19,10 +18,10 @@ from monai.data import MetaTensor, PersistentDataset
 from monai.data.utils import pickle_hashing
 from monai.transforms import Compose
 from monai.utils import convert_to_tensor
-from tqdm import tqdm
 
 from scripts.errors import InputError, find_input_error
 from scripts.io.files import atomic_write
+from scripts.parallel import Threads, run_all
 
 __all__ = ["PatchDataset", "VolumeDataset"]
 
@@ -51,7 +50,7 @@ class VolumeDataset(PersistentDataset):
             data, transform, cache_dir, hash_func=_entry_hash, hash_transform=pickle_hashing, track_meta=True
         )
 
-    def prepare(self, description: str, jobs: int = 2) -> None:
+    def prepare(self, description: str) -> None:
         """Fill the cache, with a progress bar; what is wrong with any file is told here, before any training.
 
         Raises:
@@ -60,16 +59,7 @@ class VolumeDataset(PersistentDataset):
         if self.cache_dir is None:
             return
         todo = [item for item in self.data if not self._cache_file(item).is_file()]
-        if not todo:
-            return
-        with ThreadPoolExecutor(jobs) as pool:
-            work = [pool.submit(self._cachecheck, item) for item in todo]
-            try:
-                for done in tqdm(work, desc=description, unit="volume"):
-                    done.result()
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        run_all(todo, self._cachecheck, Threads(2), what=description, unit="volume", progress=True)
 
     def _cache_file(self, item: Any) -> Path:
         assert self.cache_dir is not None

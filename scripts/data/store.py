@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from scripts.data.layout import MAPS
 from scripts.data.qmri import load_maps, substitutes
 from scripts.data.store_read import StoreHeader, read_header, read_region, read_voxels
 from scripts.data.units import check_settings
 from scripts.errors import InputError
+from scripts.io.files import atomic_write
+from scripts.parallel import Threads, progress_bar, run_jobs
 
 __all__ = ["StoreHeader", "prepare_store", "read_header", "read_region", "read_voxels"]
 
@@ -78,21 +77,14 @@ def _build_all(
     entries: Mapping[Path, Mapping[str, Any]], settings: Mapping[str, Any], jobs: int, progress: bool
 ) -> None:
     problems: dict[Path, InputError] = {}
-    with (
-        ThreadPoolExecutor(max(1, jobs)) as pool,
-        tqdm(total=len(entries), desc="Reading qMRI maps", unit="scan", disable=not progress) as bar,
-    ):
-        futures = {pool.submit(_build, entry, store, settings): store for store, entry in entries.items()}
-        try:
-            for future in as_completed(futures):
-                error = future.exception()
-                if isinstance(error, InputError):
-                    problems[futures[future]] = error
-                elif error is not None:
-                    raise error
-                bar.update()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with progress_bar(len(entries), "Reading qMRI maps", "scan", progress) as bar:
+        team = Threads(max(1, jobs))
+        for store, error in run_jobs(list(entries), lambda store: _build(entries[store], store, settings), team):
+            if isinstance(error, InputError):
+                problems[store] = error
+            elif error is not None:
+                raise error
+            bar.update()
     if problems:
         more = f" ({len(problems) - 1} more scans have problems)" if len(problems) > 1 else ""
         raise InputError(f"{problems[min(problems)]}{more}")
@@ -121,9 +113,10 @@ def _build(entry: Mapping[str, Any], store: Path, settings: Mapping[str, Any]) -
         substitutes=substitutes(entry),
     )
     try:
-        _write(store, half)
-        _write(store.with_suffix(".voxels.npy"), _draw_voxels(brain))
-        _write(store.with_suffix(".json"), asdict(header))
+        atomic_write(store, lambda part: np.save(part, half))
+        atomic_write(store.with_suffix(".voxels.npy"), lambda part: np.save(part, _draw_voxels(brain)))
+        text = json.dumps(asdict(header), indent=1) + "\n"
+        atomic_write(store.with_suffix(".json"), lambda part: part.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{store} cannot be written ({error.strerror}): free space or set cache_dir") from error
 
@@ -141,16 +134,6 @@ def _draw_voxels(brain: np.ndarray) -> np.ndarray:
     if len(voxels) > _N_VOXELS:
         voxels = np.random.default_rng(0).choice(voxels, _N_VOXELS, replace=False, shuffle=False)
     return np.stack(np.unravel_index(np.sort(voxels), brain.shape), axis=1).astype(np.int16)
-
-
-def _write(path: Path, content: np.ndarray | Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        if isinstance(content, np.ndarray):
-            np.save(file, content)
-        else:
-            file.write((json.dumps(content, indent=1) + "\n").encode())
-    temporary.replace(path)
 
 
 def _store_path(entry: Mapping[str, Any], folder: Path, settings: Mapping[str, Any]) -> Path:
@@ -182,6 +165,6 @@ def _is_valid(store: Path) -> bool:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    for path in folder.glob(".*.tmp"):
+    for path in folder.glob(".*"):
         if path.stat().st_mtime < time.time() - _ABANDONED:
             path.unlink(missing_ok=True)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from scripts.parallel import default_jobs, run_subjects
+from scripts.parallel import default_jobs
 from scripts.prepare.records import is_finished, remove_part, remove_subject
-from scripts.qc import DatasetKind, write_page
+from scripts.qc import write_page
+from scripts.subjects import run_subjects
+from scripts.tasks import DatasetKind
 
 __all__ = ["Summary", "prepare_subjects", "tell", "training"]
 

@@ -164,7 +164,7 @@ prepare_store(find_subjects(sys.argv[1]), sys.argv[2], jobs=1, progress=False)
     killed = subprocess.run([sys.executable, "-c", code, str(cohort), str(cache)], cwd=ROOT, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(list(cache.glob("[!.]*"))) == moves
-    (left,) = cache.glob(".*.tmp")
+    (left,) = cache.glob(".*")
     os.utime(left, (0, 0))  # what the killed process left is removed once it is old
     resumed = prepare_store(data, cache, progress=False)
     fresh = prepare_store(data, tmp_path / "fresh", progress=False)

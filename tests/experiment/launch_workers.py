@@ -8,9 +8,11 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from scripts.errors import InputError
+from tests.events import post
 
 # torch reads them when it is imported, and so does this module
 SETTINGS = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "SLURM_CPUS_PER_TASK")]
@@ -21,7 +23,6 @@ class Item:
     name: str
     folder: Path
     task: str = "note"
-    seconds: float = 0.0
 
     def __str__(self) -> str:
         return self.name
@@ -31,7 +32,6 @@ def do(item: Item) -> None:
     """Leave begin, end and settings of this call in a file, or go wrong in the way that the item asks for."""
     began = time.time()
     TASKS[item.task](item)
-    time.sleep(item.seconds)
     (item.folder / f"{item.name}.txt").write_text("|".join([str(began), str(time.time()), *SETTINGS]))
 
 
@@ -55,14 +55,17 @@ def be_killed(item: Item) -> None:
 def be_preempted(item: Item) -> None:
     """Be told by the cluster to make room, the first time, and a forked process of ours before us."""
     if _turn(item) == 1:
-        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
+        context = multiprocessing.get_context("fork")
+        ours, theirs = context.Pipe()
+        child = context.Process(target=_echo, args=(theirs,), daemon=True)
         child.start()
-        time.sleep(0.2)
+        theirs.close()
+        stayed = _answers(ours)
         os.kill(child.pid or 0, signal.SIGUSR2)
-        child.join(0.5)
-        (item.folder / f"{item.name}-child").write_text("stayed" if child.is_alive() else f"left with {child.exitcode}")
+        stayed = stayed and _answers(ours)
+        (item.folder / f"{item.name}-child").write_text("stayed" if stayed else "left")
         os.kill(os.getpid(), signal.SIGUSR2)
-        time.sleep(60)
+        signal.pause()
 
 
 def be_slow_once(item: Item) -> None:
@@ -72,13 +75,21 @@ def be_slow_once(item: Item) -> None:
 
 
 def linger(item: Item) -> None:
-    """Say which process this is, and how it was interrupted, and stay for a minute."""
-    (item.folder / f"{item.name}.pid").write_text(str(os.getpid()))
+    """Say which process this is, stay, and say how it was interrupted, which takes longer than a second."""
     try:
-        time.sleep(60)
+        post(item.folder / "letters", f"{item.name} {os.getpid()}")
+        while True:
+            time.sleep(3600)
     except KeyboardInterrupt:
+        time.sleep(1.2)  # submitit's own patience is a second
         (item.folder / f"{item.name}.interrupted").write_text("")
         raise
+
+
+def meet(item: Item) -> None:
+    """Wait for the other one of two items: opening a named pipe lasts until its other end is open."""
+    with (item.folder / "meeting").open("r" if item.name == "a" else "w"):
+        pass
 
 
 def train_on_two(item: Item) -> None:
@@ -97,8 +108,22 @@ TASKS = {
     "preempted": be_preempted,
     "long, then short": be_slow_once,
     "linger": linger,
+    "meet": meet,
     "train": train_on_two,
 }
+
+
+def _echo(connection: Connection) -> None:
+    while True:
+        connection.send(connection.recv())
+
+
+def _answers(connection: Connection) -> bool:
+    try:
+        connection.send("there?")
+        return bool(connection.recv())
+    except (EOFError, ConnectionError):
+        return False
 
 
 def _turn(item: Item) -> int:

@@ -17,6 +17,7 @@ import pytest
 from scripts.errors import InputError
 from scripts.experiment.launch.launchers import Launch, LaunchOptions, submit_stages
 from scripts.experiment.launch.local import Machine
+from tests.events import LIMIT, Letterbox, all_end, handles, offspring
 from tests.experiment.launch_workers import Item, do
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,10 +57,8 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def launch(tmp_path: Path) -> Callable[..., Launch[Item]]:
     """Launch stages given as {stage: {item: task}} and return what became of them."""
 
-    def run(
-        stages: dict[str, dict[str, str]], launcher: str = "local", seconds: float = 0, **options: Any
-    ) -> Launch[Item]:
-        listed = [(s, [Item(n, tmp_path, t, seconds) for n, t in items.items()]) for s, items in stages.items()]
+    def run(stages: dict[str, dict[str, str]], launcher: str = "local", **options: Any) -> Launch[Item]:
+        listed = [(s, [Item(n, tmp_path, t) for n, t in items.items()]) for s, items in stages.items()]
         return submit_stages(
             listed, do, launcher=launcher, folder=tmp_path / "jobs", options=LaunchOptions.chosen(options)
         )
@@ -77,37 +76,11 @@ def _told(folder: Path) -> dict[str, tuple[float, float, str, str, str]]:
     return {name: (float(row[0]), float(row[1]), row[2], row[3], row[4]) for name, row in rows.items()}
 
 
-def _lives(pid: int) -> bool:
-    """Return whether a process is there and not a mere entry that its parent has not read."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def _within(seconds: float, happens: Callable[[], bool]) -> bool:
-    until = time.monotonic() + seconds
-    while not happens() and time.monotonic() < until:
-        time.sleep(0.05)
-    return happens()
-
-
-def _offspring(pid: int) -> set[int]:
-    """Return the processes below one, all generations."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout.split()
-    parents = dict(zip(map(int, listed[::2]), map(int, listed[1::2]), strict=True))
-    found = {pid}
-    while True:
-        more = {child for child, parent in parents.items() if parent in found} - found
-        if not more:
-            return found - {pid}
-        found |= more
-
-
 def test_stages_follow_each_other_and_jobs_share_the_machine(
     launch: Callable[..., Launch[Item]], tmp_path: Path
 ) -> None:
-    done = launch({"first": dict.fromkeys("abc", "note"), "second": {"d": "note"}}, seconds=0.7, jobs=2)
+    os.mkfifo(tmp_path / "meeting")
+    done = launch({"first": {"a": "meet", "b": "meet", "c": "note"}, "second": {"d": "note"}}, jobs=2)
     assert (_names(done.finished), done.failed, done.left, done.ids) == (list("abcd"), [], [], {})
     told = _told(tmp_path)
     assert told["d"][0] > max(told[name][1] for name in "abc")
@@ -151,20 +124,29 @@ def test_a_job_at_its_time_limit_gets_another_turn(launch: Callable[..., Launch[
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 def test_no_process_outlives_its_launcher(tmp_path: Path, how: signal.Signals) -> None:
+    letters = Letterbox(tmp_path / "letters")
     launcher = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tmp_path), "linger"], cwd=ROOT, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", SCRIPT, str(tmp_path), "linger"],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
-        assert _within(30, lambda: all((tmp_path / f"{name}.pid").exists() for name in "ab"))
-        below = _offspring(launcher.pid)
-        assert {int((tmp_path / f"{name}.pid").read_text() or 0) for name in "ab"} <= below
-        launcher.send_signal(how)
-        assert launcher.wait(15) != 0
-        assert _within(10, lambda: not any(_lives(pid) for pid in below))
+        begun = dict(line.split() for line in letters.lines(2, launcher))
+        assert list(begun) == ["a", "b"]
+        below = offspring(launcher.pid)
+        assert set(map(int, begun.values())) <= below
+        with handles(below) as opened:
+            if how is signal.SIGINT:
+                os.killpg(launcher.pid, how)  # Ctrl-C in a terminal reaches them all
+            else:
+                launcher.send_signal(how)
+            assert launcher.wait(LIMIT) != 0
+            assert all_end(opened)
+            assert letters.is_empty()  # the third was not begun
     finally:
         launcher.kill()
         launcher.wait()
-    assert not (tmp_path / "c.pid").exists()
     assert all((tmp_path / f"{name}.interrupted").exists() is (how is signal.SIGINT) for name in "ab")
 
 
@@ -187,7 +169,7 @@ def test_gpus_are_chosen_before_the_job_imports_torch(
     launch: Callable[..., Launch[Item]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
-    launch({"first": dict.fromkeys("ab", "note")}, seconds=1.5, cpus=3)
+    launch({"first": dict.fromkeys("ab", "note")}, cpus=3)
     told = _told(tmp_path)
     assert {told[name][3] for name in "ab"} == {"1", "2"}
     assert {row[2] for row in told.values()} == {"3"}
@@ -252,7 +234,10 @@ def test_slurm_jobs_are_handed_over_and_not_waited_for(
     with pytest.raises(InputError, match=f"still has jobs of this grid.* scancel {done.ids['first']} first"):
         launch({"first": {"a": "linger"}}, "slurm")
     subprocess.run(["scancel", done.ids["first"]], check=True)
-    assert _within(20, lambda: "experiment-first" not in _queued())
+    until = time.monotonic() + LIMIT
+    while "experiment-first" in _queued():  # Slurm tells no one
+        assert time.monotonic() < until
+        time.sleep(1)
 
 
 @needs_slurm

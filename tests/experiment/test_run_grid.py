@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,9 @@ from scripts.experiment.grid.cells import Choice
 from scripts.experiment.grid.presets import load_preset
 from scripts.experiment.launch.begin import record_plan
 from scripts.experiment.launch.execute import Job, commands, execute, is_finished
-from scripts.experiment.launch.pool import run_jobs
 from scripts.experiment.launch.run_grid import Outcome, plan, run_grid
 from scripts.experiment.results.collect import Results, collect
-from scripts.handlers.mlflow_run import find_parent, quiet_client
+from scripts.handlers.mlflow_store import find_parent, open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).with_name("tiny.json")
@@ -64,7 +62,7 @@ def borrow_cohorts(grid: Path, out: Path) -> Path:
 
 
 def runs_in(out: Path) -> list[Any]:
-    client = quiet_client()(f"sqlite:///{out / 'mlruns.db'}")
+    client = open_store(f"sqlite:///{out / 'mlruns.db'}")
     parent = client.search_runs([e.experiment_id for e in client.search_experiments()], "tags.grid_parent = 'tiny'")[0]
     children = f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
     found: list[Any] = list(client.search_runs([parent.info.experiment_id], children))
@@ -98,7 +96,7 @@ def results(grid: Path) -> Results:
 class TestRun:
     def test_every_cell_has_weights_scores_and_one_nested_run(self, grid: Path) -> None:
         jobs = jobs_in(grid)
-        client = quiet_client()(jobs[0].place.uri)
+        client = open_store(jobs[0].place.uri)
         assert all(is_finished(job, client) for job in jobs)
         assert sorted(found.data.tags["cell"] for found in runs_in(grid)) == sorted(job.name for job in jobs)
         for job in jobs:
@@ -135,7 +133,7 @@ class TestRun:
     def test_a_command_for_the_whole_grid_stands_for_those_of_its_parts(self, tmp_path: Path) -> None:
         preset, typed = load_preset("mini"), "python -m scripts experiment run --preset mini"
         uri = f"sqlite:///{tmp_path / 'mlruns.db'}"
-        client, told = quiet_client()(uri), {}
+        client, told = open_store(uri), {}
         for task in ("ixi_denoise", "arc_lesion", None):
             jobs = plan(preset, Choice(tasks=[task] if task else None), tmp_path, uri=uri)
             record_plan(jobs, preset, client, 2)
@@ -157,7 +155,7 @@ class TestRun:
             subprocess.run([sys.executable, *words[1:]], cwd=ROOT, check=True, capture_output=True, timeout=200)
         (job,) = jobs_in(tmp_path / "dry", tasks=["ixi_denoise"], variants=["random"])
         # the plain commands count as the cell
-        assert is_finished(job, quiet_client()(job.place.uri))
+        assert is_finished(job, open_store(job.place.uri))
 
 
 class TestKilled:
@@ -173,7 +171,7 @@ class TestKilled:
         process.wait()
         _wait_for(lambda: not _alive(out), log)
         jobs = jobs_in(out)
-        client = quiet_client()(jobs[0].place.uri)
+        client = open_store(jobs[0].place.uri)
         finished = {job.name for job in jobs if is_finished(job, client)}
         assert 0 < len(finished) < len(jobs)
         before = state_of(out, finished)
@@ -227,11 +225,6 @@ class TestFailures:
         assert "Traceback" not in told
         assert "Traceback" in jobs[0].log.read_text()
 
-    def test_a_killed_process_costs_its_own_job_only(self) -> None:
-        outcomes = dict(run_jobs([-1, 2, 3], _end_or_not))
-        assert isinstance(outcomes[-1], BrokenProcessPool)
-        assert {job: error for job, error in outcomes.items() if job > 0} == {2: None, 3: None}
-
     def test_a_run_that_another_process_is_at_is_left_alone(self, tmp_path: Path) -> None:
         (job,) = jobs_in(tmp_path, tasks=["pretrain"])
         folder = job.place.folder(job.name)
@@ -276,11 +269,6 @@ class TestCollect:
     def test_an_unknown_grid_is_told(self, grid: Path) -> None:
         with pytest.raises(InputError, match="holds no grid 'mini': start it with"):
             collect("mini", f"sqlite:///{grid / 'mlruns.db'}")
-
-
-def _end_or_not(job: int) -> None:
-    if job < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def state_of(out: Path, cells: set[str]) -> dict[str, tuple[int, int]]:

@@ -27,6 +27,31 @@ def stumble(name: str, *, folder: Path) -> None:
     count(name, folder=folder)
 
 
-def wait(name: str, *, folder: Path) -> None:
+def meet_or_die(name: str, *, folder: Path) -> None:
+    """Wait for the other one of ``a`` and ``b`` and let ``a`` be killed then, before ``b`` ends."""
+    if name == "a":
+        with (folder / "meeting").open("w"):
+            os.kill(os.getpid(), signal.SIGKILL)
+    elif name == "b":
+        with (folder / "meeting").open() as other:
+            other.read()  # until the other one is gone
     count(name, folder=folder)
-    time.sleep(60)
+
+
+def linger(name: str, *, folder: Path) -> None:
+    """Say which process this is, stay, and say so if it is interrupted."""
+    try:
+        with (folder / "letters").open("w") as stream:
+            stream.write(f"{name} {os.getpid()}\n")
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        time.sleep(0.3)  # a second Ctrl-C would cut this short
+        count(name, folder=folder)
+        raise
+
+
+def threads(name: str, *, folder: Path) -> None:
+    import torch
+
+    (folder / name).write_text(f"{torch.get_num_threads()} {os.environ['OMP_NUM_THREADS']}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -13,10 +12,11 @@ from typing import Any, Generic, TypeVar
 from tqdm import tqdm
 
 from scripts.errors import InputError
-from scripts.experiment.launch.local import Machine, local_jobs
+from scripts.experiment.launch.local import LocalJobs, Machine
 from scripts.experiment.launch.options import LAUNCHERS, LaunchOptions
 from scripts.experiment.launch.slurm import array_id, ended, submit_arrays
-from scripts.experiment.launch.work import alive
+from scripts.experiment.launch.work import JobError, Launcher
+from scripts.parallel import progress_bar, run_jobs
 
 __all__ = ["Launch", "LaunchOptions", "submit_stages"]
 
@@ -80,17 +80,16 @@ def submit_stages(
     teller = _Teller(title, headline, folder, Launch[T]())
     if launcher == "local":
         machine = Machine(options)
-        with alive(folder) as lock:
+        with Launcher(folder) as this:
             for stage, items in todo:
-                with closing(local_jobs(submitit, items, work, machine, lock)) as outcomes:
-                    teller.tell_all(stage, items, outcomes)
+                teller.tell_all(stage, len(items), run_jobs(items, work, LocalJobs(submitit, machine, this)))
         teller.sum_up(afterwards)
         return teller.launch
     arrays = submit_arrays(submitit, todo, work, folder, options, name)
     teller.begin(todo, arrays)
     if options.wait:
         for (stage, items), jobs in zip(todo, arrays, strict=True):
-            teller.tell_all(stage, items, ended(jobs))
+            teller.tell_all(stage, len(items), ended(items, jobs))
         teller.sum_up(afterwards)
     else:
         teller.launch.left = [item for _, items in todo for item in items]
@@ -117,11 +116,22 @@ class _Teller(Generic[T]):
             tqdm.write(f"Stop:   scancel {' '.join(self.launch.ids.values())}")
             tqdm.write(f"Logs:   {self.folder}")
 
-    def tell_all(self, stage: str, items: Sequence[T], outcomes: Iterable[tuple[int, Any, str | None]]) -> None:
-        """Say of each item how it ended; ``outcomes`` yields its index, its job and why it failed, or None."""
-        with tqdm(total=len(items), desc=stage, unit="run") as bar:
-            for index, job, why in outcomes:
-                self._tell(items[index], job, why)
+    def tell_all(self, stage: str, n_items: int, outcomes: Iterable[tuple[T, BaseException | None]]) -> None:
+        """Say of each item how it ended.
+
+        Raises:
+            BaseException: what went wrong with the launcher itself.
+        """
+        with progress_bar(n_items, stage, "run") as bar:
+            for item, error in outcomes:
+                if error is None:
+                    self.launch.finished.append(item)
+                    tqdm.write(f"{self.title(item)}: {self.headline(item) if self.headline else 'finished'}")
+                elif isinstance(error, JobError):
+                    self.launch.failed.append((item, str(error)))
+                    tqdm.write(f"{self.title(item)}: FAILED, {error} (log: {error.log})")
+                else:
+                    raise error
                 bar.update()
 
     def sum_up(self, afterwards: str) -> None:
@@ -131,14 +141,6 @@ class _Teller(Generic[T]):
         for item, why in launch.failed:
             tqdm.write(f"failed: {self.title(item)}: {why}")
         tqdm.write(f"Now:  {afterwards}")
-
-    def _tell(self, item: T, job: Any, why: str | None) -> None:
-        if why is None:
-            self.launch.finished.append(item)
-            tqdm.write(f"{self.title(item)}: {self.headline(item) if self.headline else 'finished'}")
-        else:
-            self.launch.failed.append((item, why))
-            tqdm.write(f"{self.title(item)}: FAILED, {why} (log: {job.paths.stderr})")
 
 
 def _submitit() -> Any:

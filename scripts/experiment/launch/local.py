@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import pickle
-import time
-from collections.abc import Callable, Collection, Generator, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from scripts.errors import InputError
 from scripts.experiment.launch.options import LaunchOptions
-from scripts.experiment.launch.pool import shared_threads
-from scripts.experiment.launch.work import KILLED, TURNS, Work, reason
+from scripts.experiment.launch.work import KILLED, TURNS, Launcher, Work, failure
+from scripts.parallel import shared_threads
+from scripts.processes import interrupts_held
 
-__all__ = ["Machine", "local_jobs"]
+__all__ = ["LocalJobs", "Machine"]
 
 T = TypeVar("T")
 
 _NO_LIMIT = 60 * 24 * 365
-_GRACE = 5  # seconds that interrupted jobs have to say so
 _OF_SLURM = ("memory_gb", "partition", "account", "constraint", "setup")
 
 
@@ -53,46 +52,47 @@ class Machine:
             self.slots.append({"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ",".join(mine)})
 
 
-def local_jobs(
-    submitit: Any, items: Sequence[T], work: Callable[[T], None], machine: Machine, lock: Path
-) -> Generator[tuple[int, Any, str | None], None, None]:
-    """Yield each job as it ends: the index of its item, the job, and why it failed, or None.
+class LocalJobs:
+    """Jobs of submitit on this machine: a team for `scripts.parallel.run_jobs`.
 
-    When the generator is closed, jobs that still run are interrupted as by Ctrl-C.
+    When it is stopped, jobs that still run are interrupted as by Ctrl-C, and may tidy up.
 
     Args:
         submitit: the module.
-        items: in the order in which they are begun.
-        work: called with an item.
-        machine: how many at once, and what each gets.
-        lock: the file of `scripts.experiment.launch.work.alive`; its folder gets the logs.
+        machine: how many jobs at once, and what each gets.
+        launcher: with which the jobs end; the folder of its lock gets the logs.
     """
-    executor = submitit.AutoExecutor(folder=lock.parent, cluster="local", local_max_num_timeout=TURNS)
-    executor.update_parameters(timeout_min=machine.minutes)
-    waiting, free = list(enumerate(items)), list(range(len(machine.slots)))
-    running: dict[int, tuple[int, Any]] = {}
-    try:
-        while waiting or running:
-            while waiting and free:
-                (index, item), slot = waiting.pop(0), free.pop(0)
-                call = Work(pickle.dumps((work, item)), machine.slots[slot], lock)
-                running[slot] = index, executor.submit(call)
-            time.sleep(0.2)
-            for slot, (index, job) in list(running.items()):
-                if job.done():
-                    del running[slot]
-                    free.append(slot)
-                    yield index, job, reason(job, KILLED)
-    finally:
-        _interrupt([job for _, job in running.values()])
 
+    def __init__(self, submitit: Any, machine: Machine, launcher: Launcher) -> None:
+        self.size = len(machine.slots)
+        self.launcher = launcher
+        self.free = list(machine.slots)
+        self.begun: list[Any] = []
+        self.executor = submitit.AutoExecutor(folder=launcher.lock.parent, cluster="local", local_max_num_timeout=TURNS)
+        self.executor.update_parameters(timeout_min=machine.minutes)
+        self.waiters = ThreadPoolExecutor(self.size)
 
-def _interrupt(jobs: Collection[Any]) -> None:
-    for job in jobs:
-        job.cancel()
-    until = time.monotonic() + _GRACE
-    while time.monotonic() < until and not all(job.done() for job in jobs):
-        time.sleep(0.1)
+    def submit(self, work: Callable[[T], object], item: T) -> Future[None]:
+        """Begin a job."""
+        slot = self.free.pop(0)
+        # submitit's own process ignores Ctrl-C: it would kill the job a second later
+        with interrupts_held():
+            job = self.executor.submit(Work(pickle.dumps((work, item)), slot, self.launcher.lock))
+            self.begun.append(job)
+            return self.waiters.submit(self._wait, job, slot)
+
+    def stop(self) -> None:
+        """Interrupt what still runs, and wait for it."""
+        if any(not job.done() for job in self.begun):
+            self.launcher.interrupt()
+        self.waiters.shutdown()
+
+    def _wait(self, job: Any, slot: dict[str, str]) -> None:
+        job._process.wait()
+        self.free.append(slot)
+        error = failure(job, KILLED)
+        if error is not None:
+            raise error
 
 
 def _devices() -> list[str]:

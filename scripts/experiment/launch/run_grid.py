@@ -14,12 +14,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from scripts.errors import InputError
-from scripts.experiment.grid.cells import LAYOUTS, PRETRAIN, Cell, Choice, expand
+from scripts.experiment.grid.cells import Cell, Choice, expand
 from scripts.experiment.grid.presets import Preset
 from scripts.experiment.launch.begin import begin_grid, clock
 from scripts.experiment.launch.execute import Job, Place, execute, headline
 from scripts.experiment.launch.launchers import LaunchOptions, submit_stages
-from scripts.experiment.launch.pool import run_jobs
+from scripts.parallel import progress_bar, run_jobs
+from scripts.processes import Processes
+from scripts.tasks import LAYOUTS, PRETRAIN
 
 __all__ = ["Outcome", "plan", "run_grid", "submit_grid"]
 
@@ -91,8 +93,8 @@ def plan(
         else:
             cohort = preset.cohorts[layout]
             identity[layout] = json.dumps(cohort, sort_keys=True)
-            told = "-".join(f"{name}{value:g}" for name, value in cohort.items())
-            folders[layout] = str((out / "data" / f"{layout}-{told}").resolve())
+            size = "-".join(f"{name}{value:g}" for name, value in cohort.items())
+            folders[layout] = str((out / "data" / f"{layout}-{size}").resolve())
     cells = expand(preset, choice, identity)
     missing = sorted({LAYOUTS[cell.task] for cell in cells if not folders[LAYOUTS[cell.task]]})
     if missing:
@@ -162,20 +164,22 @@ def submit_grid(jobs: Sequence[Job], preset: Preset, launcher: str, options: Lau
 
 def _run(jobs: Sequence[Job], processes: int, minutes: float | None, outcome: Outcome) -> None:
     by_name = {job.name: job for job in jobs}
-    clock = _Clock(jobs, processes, minutes)
-    runs = run_jobs(
-        jobs, execute, processes=processes, until=clock.until, waits_for=lambda job: by_name.get(job.cell.encoder)
-    )
-    with tqdm(total=len(jobs), desc="grid", unit="run", disable=not jobs) as bar:
-        for job, error in runs:
+
+    def encoder(job: Job) -> Job | None:
+        return by_name.get(job.cell.encoder)
+
+    left = _Clock(jobs, processes, minutes)
+    team = Processes(max(1, min(processes, len(jobs))))
+    with progress_bar(len(jobs), "grid", "run") as bar:
+        for job, error in run_jobs(jobs, execute, team, until=left.until, waits_for=encoder):
             bar.update()
-            told = clock.tell(job, failed=error is not None)
+            words = left.after(job, failed=error is not None)
             if error is None:
                 outcome.finished.append(job.name)
-                tqdm.write(f"{job.cell.title}: {headline(job)} ({told})")
+                tqdm.write(f"{job.cell.title}: {headline(job)} ({words})")
             else:
                 outcome.failed[job.name] = _reason(job, error)
-                tqdm.write(f"{job.cell.title}: FAILED, {outcome.failed[job.name]} ({told})")
+                tqdm.write(f"{job.cell.title}: FAILED, {outcome.failed[job.name]} ({words})")
 
 
 class _Clock:
@@ -189,7 +193,7 @@ class _Clock:
         self.until = None if minutes is None else self.began + 60 * minutes
         self.seen: dict[str, list[float]] = {}
 
-    def tell(self, job: Job, *, failed: bool) -> str:
+    def after(self, job: Job, *, failed: bool) -> str:
         now = time.monotonic()
         # of the processes side by side, the one that has been at it the longest has ended
         took = now - self.last.pop(0)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from scripts.errors import InputError
 from scripts.experiment.launch.options import LaunchOptions
-from scripts.experiment.launch.work import KILLED, TURNS, Work, reason
+from scripts.experiment.launch.work import KILLED, TURNS, JobError, Work, failure
 
 __all__ = ["array_id", "ended", "submit_arrays"]
 
@@ -66,8 +66,8 @@ def submit_arrays(
     return arrays
 
 
-def ended(jobs: Sequence[Any]) -> Iterator[tuple[int, Any, str | None]]:
-    """Yield each job as it ends: its index, the job, and why it failed, or None.
+def ended(items: Sequence[T], jobs: Sequence[Any]) -> Iterator[tuple[T, JobError | None]]:
+    """Yield each item with the error of its job, or None, as that ends.
 
     The end is told by its result or by its absence from the queue: where Slurm keeps no accounts, ``sacct`` does not
     know of it.
@@ -78,7 +78,7 @@ def ended(jobs: Sequence[Any]) -> Iterator[tuple[int, Any, str | None]]:
         for index, job in list(left.items()):
             if job.paths.result_pickle.exists() or index in gone:
                 del left[index]
-                yield index, job, reason(job, f"{KILLED}, or was cancelled, or ran out of time")
+                yield items[index], failure(job, f"{KILLED}, or was cancelled, or ran out of time")
             elif queued is not None and job.job_id not in queued:
                 gone.add(index)  # its result may still be on its way through the file system
         if left:

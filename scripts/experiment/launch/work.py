@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pickle
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import find_input_error
+from scripts.processes import InterruptedOnce
 
-__all__ = ["KILLED", "TURNS", "JobError", "Work", "alive", "reason"]
+__all__ = ["KILLED", "TURNS", "JobError", "Launcher", "Work", "failure"]
 
 KILLED = "its process was killed, as the system does when memory runs out"
 TURNS = 20  # of a job that runs into its time limit
 
+_GRACE = 30  # seconds that an interrupted job has to say so where it keeps its records
+_INTERRUPT = "interrupt"
+
 
 class JobError(RuntimeError):
-    """A job failed: the message is one line."""
+    """A job failed: the message is one line; ``log`` is the file with the whole, once the launcher knows it."""
+
+    log = ""
 
 
 class Work:
@@ -33,7 +40,7 @@ class Work:
     Args:
         payload: the pickled pair of function and argument.
         environment: variables to set first.
-        launcher: the file of `alive` of the launcher with which the job has to end; None for a job on its own.
+        launcher: the lock of the `Launcher` with which the job has to end; None for a job on its own.
     """
 
     def __init__(self, payload: bytes, environment: Mapping[str, str], launcher: Path | None) -> None:
@@ -52,8 +59,9 @@ class Work:
         os.register_at_fork(after_in_child=_leave_signals_to_the_job)
         os.environ.update(self.environment)
         try:
-            work, item = pickle.loads(self.payload)
-            work(item)
+            with InterruptedOnce():
+                work, item = pickle.loads(self.payload)
+                work(item)
         except Exception as error:
             raise JobError(_one_line(error)) from error
 
@@ -64,37 +72,55 @@ class Work:
         return DelayedSubmission(self)
 
 
-@contextmanager
-def alive(folder: Path) -> Iterator[Path]:
-    """Hold a lock that tells jobs that their launcher lives; the system releases it however this process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "launcher.lock"
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        try:
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
+class Launcher:
+    """Holds a lock by which jobs know that their launcher lives; the system releases it however this process ends.
+
+    Args:
+        folder: gets the file of the lock while this context lasts.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.lock = folder / "launcher.lock"
+
+    def __enter__(self) -> Launcher:
+        self.stream = self.lock.open("w", encoding="utf-8")
+        fcntl.flock(self.stream, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+        self.lock.unlink(missing_ok=True)
+
+    def interrupt(self) -> None:
+        """Interrupt all jobs as by Ctrl-C; those that do not end by themselves then are ended."""
+        self.stream.write(_INTERRUPT)
+        self.stream.flush()
+        fcntl.flock(self.stream, fcntl.LOCK_UN)
 
 
-def reason(job: Any, otherwise: str) -> str | None:
-    """Return in one line why an ended job of submitit failed, None if it did not; ``otherwise`` if it left no word."""
-    path = job.paths.result_pickle
-    if not path.exists():
-        return otherwise
-    outcome, value = pickle.loads(path.read_bytes())
-    if outcome == "success":
-        return None
-    lines = [line for line in str(value).splitlines() if line.strip()] or ["it failed"]
-    return lines[-1].split(f"{JobError.__name__}: ", 1)[-1]
+def failure(job: Any, otherwise: str) -> JobError | None:
+    """Return why an ended job of submitit failed, None if it did not; ``otherwise`` if it left no word."""
+    path, why = job.paths.result_pickle, otherwise
+    if path.exists():
+        outcome, value = pickle.loads(path.read_bytes())
+        if outcome == "success":
+            return None
+        lines = [line for line in str(value).splitlines() if line.strip()] or ["it failed"]
+        why = lines[-1].split(f"{JobError.__name__}: ", 1)[-1]
+    error = JobError(why)
+    error.log = str(job.paths.stderr)
+    return error
 
 
-def _end_with(launcher: Path) -> None:
-    try:
-        with launcher.open(encoding="utf-8") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH)
-    except FileNotFoundError:
-        pass
+def _end_with(lock: Path) -> None:
+    how = ""
+    with contextlib.suppress(FileNotFoundError), lock.open(encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_SH)
+        how = stream.read()
+    if how == _INTERRUPT:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(_GRACE)
     os._exit(1)
 
 
