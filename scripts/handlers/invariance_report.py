@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from scripts.errors import InputError
 from scripts.handlers.invariance_text import format_table, told_if_worse_than_untrained
-from scripts.handlers.tracking import MLflowRun
+from scripts.handlers.mlflow_run import MLflowRun
 from scripts.io.files import atomic_write
-from scripts.metrics.invariance import Cells, brain_share, invariance_table, tissue_fractions
+from scripts.metrics.cells import Cells, sample_cells
+from scripts.metrics.invariance import invariance_table
+from scripts.metrics.tissue_mix import tissue_fractions
 from scripts.physics import typical_protocols
 from scripts.ranks import rank
 from scripts.views import ViewGenerator, ViewRanges, generator_for
@@ -121,15 +123,10 @@ class FeatureStep:
 
     def _sample(self, dense: Tensor, maps: Tensor, step: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each anatomy: features (m, S, C) and tissue (m, 3) of up to ``cells`` cells that are mostly brain."""
-        grid = (dense.shape[3], dense.shape[4], dense.shape[5])
-        mostly_brain = brain_share(maps, grid).flatten(1) >= 0.5
-        tissue = tissue_fractions(maps, grid).flatten(2)
         sampled = []
-        for b, features in enumerate(dense.flatten(3)):
-            where = mostly_brain[b].nonzero()[:, 0].cpu()
-            order = torch.randperm(len(where), generator=generator_for(step, b))[: self.cells]
-            kept = where[order].to(features.device)
-            sampled.append((features[:, :, kept].permute(2, 0, 1).cpu().numpy(), tissue[b][:, kept].T.cpu().numpy()))
+        for b, (features, anatomy) in enumerate(zip(dense, maps, strict=True)):
+            cells, tissue = sample_cells(features, anatomy, self.cells, generator_for(step, b))
+            sampled.append((cells.cpu().numpy(), tissue.cpu().numpy()))
         return sampled
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from scripts.errors import InputError
-from scripts.metrics.arrays import Array, to_array
+from scripts.metrics.tissue_mix import brain_share, tissue_fractions
 
-__all__ = ["Cells", "corresponding_cells"]
+__all__ = ["Cells", "sample_cells"]
+
+_MOSTLY = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,50 +31,32 @@ class Cells:
     tissue: NDArray[np.float64] | None = None
 
 
-def corresponding_cells(
-    dense: Array,
-    subjects: Sequence[str],
-    *,
-    tissue: Array | None = None,
-    brain: Array | None = None,
-    max_cells: int | None = 512,
-    seed: int = 0,
-) -> Cells:
-    """Return a random subset of the brain cells of dense feature maps.
+def sample_cells(dense: Tensor, maps: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return up to ``n`` random cells of one anatomy's feature maps, of those that are at least half brain.
 
     Args:
-        dense: (A, S, C, M) features of M cells; a cell lies at the same place of an anatomy in all sequences.
-        subjects: (A,) subject of each anatomy.
-        tissue: (A, T, M) tissue fractions, as `tissue_fractions(...).flatten(2)`.
-        brain: (A, M) true where a cell is brain; None takes the cells with any tissue, or all of them.
-        max_cells: cells to keep over all anatomies; None keeps all.
-        seed: of the choice.
+        dense: (S, C, d, h, w), the anatomy's feature maps in each sequence.
+        maps: (4 or 5, I, J, K), its maps, PD and R1 [1/s] first; d, h and w divide I, J and K.
+        n: cells to take.
+        generator: where the randomness comes from; on the CPU.
+
+    Returns:
+        Features (m, S, C) and tissue fractions (m, 3) of m <= n cells, on the device of ``dense``.
 
     Raises:
-        InputError: shapes that do not fit, or fewer than two brain cells.
+        InputError: maps without PD and R1, or cells that do not divide them.
+
+    Examples:
+        Of two cells one is brain, white matter (R1 = 0.95 1/s at 3 T):
+
+        >>> maps = torch.tensor([[70.0, 0.0], [0.95, 0.0]]).view(2, 2, 1, 1)
+        >>> dense = torch.tensor([[5.0, 6.0], [7.0, 8.0]]).view(2, 1, 2, 1, 1)
+        >>> features, tissue = sample_cells(dense, maps, 16, torch.Generator())
+        >>> features.tolist(), tissue.tolist()
+        ([[[5.0], [7.0]]], [[0.0, 1.0, 0.0]])
     """
-    shares = None if tissue is None else to_array(tissue)
-    shape = tuple(dense.shape)
-    if len(shape) != 4 or len(subjects) != shape[0]:
-        msg = f"dense must be (A, S, C, M) with A subjects, got {shape} and {len(subjects)} subjects"
-        raise InputError(msg)
-    n_anatomies, n_cells = shape[0], shape[3]
-    if shares is not None and (shares.ndim, len(shares), shares.shape[-1]) != (3, n_anatomies, n_cells):
-        msg = f"tissue must be (A, T, M) for dense of shape {shape}, got {shares.shape}"
-        raise InputError(msg)
-    if brain is not None:
-        chosen = to_array(brain).reshape(n_anatomies, n_cells) > 0
-    else:
-        chosen = np.ones((n_anatomies, n_cells), bool) if shares is None else shares.sum(axis=1) > 0
-    anatomy, cell = np.nonzero(chosen)
-    if len(anatomy) < 2:
-        msg = f"only {len(anatomy)} cells hold brain, at least 2 are needed: evaluate more or larger patches"
-        raise InputError(msg)
-    if max_cells is not None and len(anatomy) > max_cells:
-        kept = np.sort(np.random.default_rng(seed).permutation(len(anatomy))[:max_cells])
-        anatomy, cell = anatomy[kept], cell[kept]
-    return Cells(
-        to_array(dense[anatomy, :, :, cell]),
-        np.asarray(subjects)[anatomy],
-        None if shares is None else shares[anatomy, :, cell],
-    )
+    grid = (dense.shape[2], dense.shape[3], dense.shape[4])
+    brain = (brain_share(maps[None], grid).flatten() >= _MOSTLY).nonzero()[:, 0].cpu()
+    kept = brain[torch.randperm(len(brain), generator=generator)[:n]].to(dense.device)
+    tissue = tissue_fractions(maps[None], grid)[0].flatten(1)
+    return dense.flatten(2)[:, :, kept].permute(2, 0, 1), tissue[:, kept].T

@@ -10,30 +10,24 @@ from torch import Tensor
 
 from scripts.errors import InputError
 
-__all__ = ["R1_THRESHOLDS", "TISSUES", "brain_share", "tissue_fractions"]
+__all__ = ["TISSUES", "brain_share", "tissue_fractions"]
 
 TISSUES: Final = ("GM", "WM", "CSF")
 """Order of the tissues in the result of `tissue_fractions`."""
 
-R1_THRESHOLDS: Final = (0.4, 0.78)
+_R1_THRESHOLDS: Final = (0.4, 0.78)
 """R1 [1/s] at 3 T that parts CSF (about 0.24) from GM (0.62), and GM from WM (0.95)."""
 
 
-def tissue_fractions(
-    maps: Tensor,
-    cells: int | tuple[int, int, int] = 1,
-    *,
-    thresholds: tuple[float, float] = R1_THRESHOLDS,
-) -> Tensor:
-    """Return which share of each cell's brain voxels is GM, WM and CSF, judged by R1.
+def tissue_fractions(maps: Tensor, cells: int | tuple[int, int, int] = 1) -> Tensor:
+    """Return which share of each cell's brain voxels is GM, WM and CSF, judged by R1 at 3 T.
 
     A voxel with PD > 0 is CSF where R1 < 0.4 1/s, GM from there to 0.78 1/s, WM above; a voxel with PD = 0
-    is background and not counted. At another field strength than 3 T, give other thresholds.
+    is background and not counted.
 
     Args:
         maps: (B, C, I, J, K) with PD and R1 [1/s] as the first two channels.
         cells: cells along each axis; 1 takes the volume as one cell.
-        thresholds: R1 [1/s] between CSF and GM, and between GM and WM.
 
     Returns:
         (B, 3, cells, cells, cells) in the order of `TISSUES`, float32; sums to 1 over the tissues in a cell
@@ -41,10 +35,17 @@ def tissue_fractions(
 
     Raises:
         InputError: maps are not 5-dimensional with PD and R1, or the cells do not divide the volume.
+
+    Examples:
+        Three voxels of grey and one of white matter beside four of air:
+
+        >>> pd, r1 = [80.0, 80, 80, 70, 0, 0, 0, 0], [0.62, 0.62, 0.62, 0.95, 0, 0, 0, 0]
+        >>> tissue_fractions(torch.tensor([pd, r1]).view(1, 2, 2, 2, 2)).flatten().tolist()
+        [0.75, 0.25, 0.0]
     """
     grid = _grid(maps, cells)
     pd, r1 = maps[:, 0], maps[:, 1]
-    csf, white = r1 < thresholds[0], r1 > thresholds[1]
+    csf, white = r1 < _R1_THRESHOLDS[0], r1 > _R1_THRESHOLDS[1]
     classes = torch.stack([~csf & ~white, white, csf], dim=1) & (pd > 0)[:, None]
     pooled = F.adaptive_avg_pool3d(classes.float(), grid)
     brain = pooled.sum(dim=1, keepdim=True)
@@ -55,6 +56,11 @@ def brain_share(maps: Tensor, cells: int | tuple[int, int, int] = 1) -> Tensor:
     """Return which share of each cell is brain (PD > 0), (B, cells, cells, cells).
 
     Arguments and errors as in `tissue_fractions`. Cells of the brain are commonly those of at least one half.
+
+    Examples:
+        >>> maps = torch.tensor([80.0, 0.0]).view(1, 1, 2, 1, 1).expand(1, 2, 2, 2, 2)
+        >>> brain_share(maps, (2, 1, 1)).flatten().tolist()
+        [1.0, 0.0]
     """
     grid = _grid(maps, cells)
     return F.adaptive_avg_pool3d((maps[:, :1] > 0).float(), grid)[:, 0]

@@ -1,29 +1,20 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import balanced_accuracy_score
 
 from scripts.errors import InputError
 from scripts.metrics.bootstrap import bootstrap_weights
-from scripts.metrics.invariance import (
-    COLUMNS,
-    Cells,
-    alignment,
-    corresponding_cells,
-    invariance_table,
-    retrieval_top1,
-    sequence_probe,
-    tissue_probe,
-    uniformity,
-)
-from scripts.metrics.probes import predict_tissue
+from scripts.metrics.cells import Cells, sample_cells
+from scripts.metrics.invariance import COLUMNS, invariance_table
+from scripts.metrics.probes import balanced_accuracy, predict_tissue, r_squared, sequence_probe_hits, squared_errors
+from scripts.metrics.retrieval import retrieval_hits
+from scripts.metrics.sphere import alignment_by_anatomy, uniformity
 
 SEQUENCES = ["mprage", "fse", "flair"]
 
@@ -34,7 +25,7 @@ def tissue() -> NDArray[np.float64]:
 
 
 def make_table(pooled: object, subjects: list[str], **options: object) -> pd.DataFrame:
-    table = invariance_table(pooled, subjects=subjects, sequences=SEQUENCES, resamples=200, **options)  # type: ignore[arg-type]
+    table = invariance_table(pooled, subjects=subjects, sequences=SEQUENCES, **options)  # type: ignore[arg-type]
     return table.set_index(["level", "metric"])
 
 
@@ -44,17 +35,16 @@ def test_values_are_those_of_the_measures(
     table = make_table(features, subjects, tissue=tissue).loc["pooled"]
     rows, mix = features.reshape(36, 5), np.repeat(tissue, 3, axis=0)
     groups, names = np.repeat(subjects, 3), np.tile(np.arange(3), 12)
-    within = tissue_probe(rows, mix, groups)
-    across = tissue_probe(rows, mix, groups, names, across_sequences=True)
+    within, across = (predict_tissue(rows, mix, groups, names, across_sequences=flag) for flag in (False, True))
     expected = {
-        "retrieval_top1": retrieval_top1(features),
-        "alignment": alignment(features),
+        "retrieval_top1": np.nanmean(retrieval_hits(features)),
+        "alignment": alignment_by_anatomy(features).mean(),
         "uniformity": uniformity(features),
-        "sequence_probe": sequence_probe(features, subjects),
-        "tissue_probe": within["balanced_accuracy"],
-        "tissue_r2": within["r2"],
-        "tissue_probe_across_sequences": across["balanced_accuracy"],
-        "tissue_r2_across_sequences": across["r2"],
+        "sequence_probe": sequence_probe_hits(features, subjects).mean(),
+        "tissue_probe": balanced_accuracy(within),
+        "tissue_r2": r_squared(squared_errors(within).sum(axis=0)),
+        "tissue_probe_across_sequences": balanced_accuracy(across),
+        "tissue_r2_across_sequences": r_squared(squared_errors(across).sum(axis=0)),
     }
     assert set(table.index) == set(expected)
     for metric, value in expected.items():
@@ -63,7 +53,7 @@ def test_values_are_those_of_the_measures(
     assert (table["n"] == 12).all()
     assert table.loc["retrieval_top1", "chance"] == pytest.approx(1 / 12)
     assert table.loc["sequence_probe", "chance"] == pytest.approx(1 / 3)
-    assert table.loc["tissue_probe", "chance"] == pytest.approx(within["chance"])
+    assert table.loc["tissue_probe", "chance"] == pytest.approx(1 / 3)
 
 
 def test_intervals_hold_the_value_and_shrink_with_more_subjects() -> None:
@@ -84,26 +74,28 @@ def test_intervals_hold_the_value_and_shrink_with_more_subjects() -> None:
 def test_intervals_equal_a_naive_resampling(
     features: NDArray[np.float64], subjects: list[str], tissue: NDArray[np.float64]
 ) -> None:
-    table = invariance_table(features, subjects=subjects, sequences=SEQUENCES, tissue=tissue, resamples=30, seed=5)
-    table = table.set_index("metric")
+    table = make_table(features, subjects, tissue=tissue).loc["pooled"]
     unit = features / np.linalg.norm(features, axis=-1, keepdims=True)
-    said = predict_tissue(features.reshape(36, 5), np.repeat(tissue, 3, axis=0), np.repeat(subjects, 3))
+    energy = [[[math.exp(-2 * math.dist(a, b) ** 2) for b in unit[:, s]] for a in unit[:, s]] for s in range(3)]
+    groups, names = np.repeat(subjects, 3), np.tile(np.arange(3), 12)
+    said = predict_tissue(features.reshape(36, 5), np.repeat(tissue, 3, axis=0), groups, names, across_sequences=False)
+    labels, mean = np.unique(said.tissue), said.truth.mean(axis=0)
     draws: dict[str, list[float]] = {"uniformity": [], "tissue_r2": [], "tissue_probe": []}
-    for weights in bootstrap_weights(6, resamples=30, seed=5).astype(int):
+    for weights in bootstrap_weights(6, resamples=1000).astype(int):
         drawn = [f"sub-{k:03d}" for k in np.repeat(np.arange(6), weights)]
         anatomies = [a for name in drawn for a in range(12) if subjects[a] == name]
         logs = []
-        for s in range(3):
-            energies = [
-                math.exp(-2 * math.dist(unit[a, s], unit[b, s]) ** 2) for a in anatomies for b in anatomies if a != b
-            ]
+        for of_sequence in energy:
+            energies = [of_sequence[a][b] for a in anatomies for b in anatomies if a != b]
             logs.append(math.log(sum(energies) / len(energies)))
         draws["uniformity"].append(sum(logs) / 3)
         rows = np.array([r for name in drawn for r in np.flatnonzero(said.subject == name)])
-        truth, mean = said.truth[rows], said.truth.mean(axis=0)
+        truth = said.truth[rows]
         draws["tissue_r2"].append(1 - ((truth - said.predicted[rows]) ** 2).sum() / ((truth - mean) ** 2).sum())
-        if len(np.unique(said.tissue[rows])) == len(np.unique(said.tissue)):
-            draws["tissue_probe"].append(balanced_accuracy_score(said.tissue[rows], said.named[rows]))
+        if len(np.unique(said.tissue[rows])) == len(labels):
+            draws["tissue_probe"].append(
+                np.mean([(said.named[rows][said.tissue[rows] == label] == label).mean() for label in labels])
+            )
     for metric, values in draws.items():
         expected = np.quantile(values, [0.025, 0.975])
         np.testing.assert_allclose(table.loc[metric, ["low", "high"]].astype(float), expected, err_msg=metric)
@@ -143,11 +135,9 @@ def test_accuracy_intervals_use_draws_with_every_tissue() -> None:
 
 def test_dense_level_looks_for_the_same_cell(features: NDArray[np.float64], subjects: list[str]) -> None:
     rng = np.random.default_rng(5)
-    place = rng.normal(size=(12, 1, 8, 10))
-    dense = torch.from_numpy(np.repeat(place, 3, axis=1))
-    brain = rng.random((12, 10)) > 0.3
-    cells = corresponding_cells(dense, subjects, brain=brain, max_cells=40)
-    table = invariance_table(features, cells, subjects=subjects, sequences=SEQUENCES, resamples=50)
+    place = np.repeat(rng.normal(size=(40, 1, 8)), 3, axis=1)
+    cells = Cells(place, np.repeat(subjects, 4)[:40])
+    table = invariance_table(features, cells, subjects=subjects, sequences=SEQUENCES)
     assert tuple(table.columns) == COLUMNS
     dense_rows = table[table["level"] == "dense"].set_index("metric")
     assert dense_rows.loc["retrieval_top1", "value"] == 1.0
@@ -157,26 +147,26 @@ def test_dense_level_looks_for_the_same_cell(features: NDArray[np.float64], subj
     assert len(table) == 8
 
 
-def test_corresponding_cells_keep_place_subject_and_tissue_together() -> None:
-    a, s, c, m = 5, 3, 2, 7
-    anatomy, sequence, channel, cell = np.indices((a, s, c, m))
-    dense = (1000 * anatomy + 100 * sequence + 10 * channel + cell).astype(np.float32)
-    tissue = np.zeros((a, 3, m))
-    tissue[:, 1, 2:] = 1.0 + np.indices((a, m - 2)).sum(axis=0)
-    names = [f"s{k}" for k in range(a)]
-    for given in (dense, torch.from_numpy(dense)):
-        cells = corresponding_cells(given, names, tissue=tissue, max_cells=11, seed=2)
-        assert cells.features.shape == (11, 3, 2)
-        places = []
-        for row, name, mix in zip(cells.features, cells.subjects, cells.tissue, strict=True):  # type: ignore[arg-type]
-            who, where = int(row[0, 0]) // 1000, int(row[0, 0]) % 10
-            np.testing.assert_array_equal(row, dense[who, :, :, where])
-            np.testing.assert_array_equal(mix, tissue[who, :, where])
-            assert (name, where >= 2) == (f"s{who}", True)
-            places.append((who, where))
-        assert all(before < after for before, after in pairwise(places))
-    everything = corresponding_cells(dense, names, tissue=tissue, max_cells=None)
-    assert len(everything.features) == a * (m - 2)
+def test_sampled_cells_keep_place_and_tissue_together() -> None:
+    s, c, grid = 3, 2, (2, 3, 4)
+    sequence, channel, cell = np.indices((s, c, 24))
+    dense = torch.from_numpy(100 * sequence + 10 * channel + cell / 100).float().view(s, c, *grid)
+    # cells of 2 x 2 x 2 voxels; of cell k, 2 or 6 voxels are brain, and all of them of one tissue
+    kinds = torch.arange(24).view(grid)
+    mostly = kinds % 4 != 3
+    r1 = torch.tensor([0.62, 0.95, 0.24])[kinds % 3]
+    voxels = (torch.arange(8) < torch.where(mostly, 6, 2)[..., None]).view(*grid, 2, 2, 2)
+    pd = voxels.permute(0, 3, 1, 4, 2, 5).reshape(4, 6, 8) * 80.0
+    maps = torch.stack([pd, r1.repeat_interleave(2, 0).repeat_interleave(2, 1).repeat_interleave(2, 2)])
+    features, tissue = sample_cells(dense, maps, 11, torch.Generator().manual_seed(0))
+    assert features.shape == (11, s, c)
+    places = (features[:, 0, 0] * 100).round().long()
+    assert len(set(places.tolist())) == 11
+    for place, feature, mix in zip(places.tolist(), features, tissue, strict=True):
+        assert place % 4 != 3
+        torch.testing.assert_close(feature, dense.flatten(2)[:, :, place])
+        assert mix.tolist() == [float(place % 3 == tissue) for tissue in range(3)]
+    assert len(sample_cells(dense, maps, 99, torch.Generator())[0]) == 18
 
 
 def test_one_subject_is_refused() -> None:
@@ -184,7 +174,7 @@ def test_one_subject_is_refused() -> None:
         make_table(np.random.default_rng(0).normal(size=(4, 3, 2)), ["one"] * 4)
 
 
-def test_a_whole_evaluation_is_quick_and_seeded(features: NDArray[np.float64], subjects: list[str]) -> None:
+def test_a_whole_evaluation_is_the_same_at_every_call(features: NDArray[np.float64], subjects: list[str]) -> None:
     cells = Cells(np.tile(features, (4, 1, 1)), np.tile(subjects, 4))
     first, second = (make_table(features, subjects, dense=cells) for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
@@ -206,12 +196,3 @@ def test_bad_input_is_refused(
     given = {"pooled": features, "subjects": subjects, "sequences": SEQUENCES} | change
     with pytest.raises(InputError, match=match):
         invariance_table(**given)  # type: ignore[arg-type]
-
-
-def test_bad_dense_maps_are_refused() -> None:
-    with pytest.raises(InputError, match=r"dense must be \(A, S, C, M\)"):
-        corresponding_cells(np.zeros((2, 3, 4)), ["a", "b"])
-    with pytest.raises(InputError, match=r"tissue must be \(A, T, M\)"):
-        corresponding_cells(np.zeros((2, 3, 4, 5)), ["a", "b"], tissue=np.zeros((2, 3, 4)))
-    with pytest.raises(InputError, match="only 0 cells hold brain"):
-        corresponding_cells(np.zeros((2, 3, 4, 5)), ["a", "b"], tissue=np.zeros((2, 3, 5)))

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from scripts.errors import InputError
-from scripts.metrics.invariance import brain_share, tissue_fractions
+from scripts.metrics.tissue_mix import brain_share, tissue_fractions
 
 R1 = {"CSF": 0.24, "GM": 0.62, "WM": 0.95}
 
@@ -52,12 +52,6 @@ def test_cells_without_brain_are_zero_and_the_rest_sum_to_one(maps: Tensor) -> N
     total, brain = got.sum(dim=1), brain_share(maps, 4) > 0
     assert set(brain.flatten().tolist()) == {True, False}
     torch.testing.assert_close(total, brain.float())
-
-
-def test_thresholds_move_the_classes(maps: Tensor) -> None:
-    got = tissue_fractions(maps, 1, thresholds=(0.7, 1.0))
-    torch.testing.assert_close(got[1, :, 0, 0, 0], torch.tensor([0.0, 0.0, 1.0]))
-    torch.testing.assert_close(got[0, :, 0, 0, 0], torch.tensor([2 / 3, 0.0, 1 / 3]))
 
 
 @pytest.mark.parametrize(
