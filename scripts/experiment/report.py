@@ -9,7 +9,7 @@ from typing import Any
 
 from scripts.errors import InputError
 from scripts.experiment.results.collect import collect
-from scripts.handlers.mlflow_run import quiet_client
+from scripts.handlers.mlflow_store import open_store
 
 __all__ = ["find_grid", "write_report"]
 
@@ -31,7 +31,7 @@ def find_grid(out: str | Path, grid: str | None = None, uri: str | None = None) 
     if uri is None and "MLFLOW_TRACKING_URI" not in os.environ and not store.is_file():
         raise InputError(f"{store} is missing: run the grid first (python -m scripts experiment run --out {out})")
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store.resolve()}"
-    names = _grids(quiet_client()(uri))
+    names = _grids(open_store(uri))
     if grid is None and len(names) != 1:
         told = ", ".join(names) if names else "none"
         raise InputError(f"{uri} holds {len(names)} grids ({told}): name one by --grid")

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
-import subprocess
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.handlers.mlflow_store import (
+    CELL_TAG,
+    GRID_TAG,
+    default_store,
+    ensure_parent,
+    experiment_id,
+    git_commit,
+    open_store,
+)
 from scripts.io.files import atomic_write
 
-__all__ = ["CELL_TAG", "MLflowRun", "default_store", "ensure_parent", "find_parent", "git_commit", "quiet_client"]
-
-CELL_TAG = "cell"
-"""Tag of a run that belongs to a grid: ``<grid>/<cell>``. Such runs lie beneath the grid's own run."""
+__all__ = ["MLflowRun"]
 
 _PARENT = "mlflow.parentRunId"
-_GRID = "grid"
-
 _BATCH = 1000  # metrics that MLflow takes at once
-
-
-def default_store() -> str:
-    """Return the URI of the one store of the checkout (or of the unpacked bundle): ``mlruns.db`` at its root.
-
-    The environment variable ``MLFLOW_TRACKING_URI`` takes precedence, as it does in MLflow.
-    """
-    root = Path(__file__).resolve().parents[2]
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlruns.db'}"
 
 
 class MLflowRun:
@@ -59,21 +51,22 @@ class MLflowRun:
         *,
         resume: bool = True,
     ) -> None:
-        client_class = quiet_client()
         self.uri = uri or default_store()
-        self.client = client_class(self.uri)
+        self.client = open_store(self.uri)
         self.memory = Path(memory)
         self.run_id = self._known_run(params) if resume else None
         if self.run_id is not None:
             self.client.update_run(self.run_id, status="RUNNING")
             return
         unique = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
-        told = {k: str(v) for k, v in {**tags, "git_commit": git_commit()}.items()}
-        grid, _, cell = told.pop(CELL_TAG, "").partition("/")
+        all_tags = {k: str(v) for k, v in {**tags, "git_commit": git_commit()}.items()}
+        grid, _, cell = all_tags.pop(CELL_TAG, "").partition("/")
         if cell:
             parent = ensure_parent(self.client, self.uri, experiment, grid)
-            told.update({CELL_TAG: cell, _GRID: grid, _PARENT: parent.info.run_id})
-        created = self.client.create_run(_experiment_id(self.client, self.uri, experiment), run_name=unique, tags=told)
+            all_tags.update({CELL_TAG: cell, GRID_TAG: grid, _PARENT: parent.info.run_id})
+        created = self.client.create_run(
+            experiment_id(self.client, self.uri, experiment), run_name=unique, tags=all_tags
+        )
         self.run_id = created.info.run_id
         for key, value in params.items():
             self.client.log_param(self.run_id, key, value)
@@ -134,57 +127,3 @@ class MLflowRun:
         theirs = known.data.params
         same = all(theirs.get(k, str(v)) == str(v) for k, v in params.items() if k != "max_epochs")
         return str(known.info.run_id) if same else None
-
-
-def find_parent(client: Any, grid: str) -> Any:
-    """Return the run that the runs of a grid lie beneath, None where there is none."""
-    experiments = [found.experiment_id for found in client.search_experiments()]
-    quoted = grid.replace("'", "")
-    found = client.search_runs(
-        experiments, f"tags.grid_parent = '{quoted}'", order_by=["attributes.start_time ASC"], max_results=1
-    )
-    return found[0] if found else None
-
-
-def ensure_parent(client: Any, uri: str, experiment: str, grid: str) -> Any:
-    """Return the run that the runs of a grid lie beneath; make it where there is none."""
-    parent = find_parent(client, grid)
-    if parent is not None:
-        return parent
-    tags = {"grid_parent": grid, _GRID: grid, "git_commit": git_commit()}
-    return client.create_run(_experiment_id(client, uri, experiment), run_name=grid, tags=tags)
-
-
-def _experiment_id(client: Any, uri: str, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    place = None
-    if uri.startswith("sqlite:///"):
-        place = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns" / name).as_uri()
-    return str(client.create_experiment(name, artifact_location=place))
-
-
-def quiet_client() -> Any:
-    """Return MLflow's client class, imported late because it takes seconds, without migration logs and bars."""
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-
-    return MlflowClient
-
-
-def git_commit() -> str:
-    """Return the commit of the checkout, ``unknown`` outside of one."""
-    try:
-        root = Path(__file__).resolve().parents[2]
-        done = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()

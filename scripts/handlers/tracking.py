@@ -14,7 +14,8 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 
 from scripts.handlers.checkpoint import Checkpointing
-from scripts.handlers.mlflow_run import MLflowRun, default_store
+from scripts.handlers.mlflow_run import MLflowRun
+from scripts.handlers.mlflow_store import default_store
 from scripts.ranks import rank
 
 __all__ = ["MLflowRun", "TrackTraining", "default_store", "running_config"]

@@ -18,7 +18,8 @@ import pytest
 
 from scripts.errors import InputError
 from scripts.experiment.pages.compare_runs import comparison_url, find_runs, mlflow_server, serve, table_url
-from scripts.handlers.mlflow_run import CELL_TAG, MLflowRun, find_parent, quiet_client
+from scripts.handlers.mlflow_run import MLflowRun
+from scripts.handlers.mlflow_store import CELL_TAG, find_parent, open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = next(
@@ -61,7 +62,7 @@ def ids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     add_run(folder, "ixi_seg-base-T2w-1.0", grid="other")
     add_run(folder, "ixi_seg-base-T2w-1.0", grid="begun", evaluated=False)
     uri = f"sqlite:///{folder / 'mlruns.db'}"
-    client = quiet_client()(uri)
+    client = open_store(uri)
     for grid in ("mini", "other", "begun"):
         cells = [{"cell": name} for name in (*added, "ixi_seg-seqaug-T1w-1.0", "ixi_seg-base-T2w-1.0")]
         client.log_dict(find_parent(client, grid).info.run_id, {"cells": cells}, "grid.json")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigParser
 
-from scripts.handlers.mlflow_run import ensure_parent, find_parent
-from scripts.handlers.tracking import MLflowRun, default_store, running_config
+from scripts.handlers.mlflow_store import ensure_parent, find_parent
+from scripts.handlers.tracking import MLflowRun, running_config
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +30,6 @@ def make(empty_store: Path, tmp_path: Path) -> Any:
         return MLflowRun(f"sqlite:///{tmp_path / 'runs.db'}", "trial", "name", memory=tmp_path / "run.json", **given)
 
     return run
-
-
-def test_default_store_lies_at_the_root_unless_the_environment_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    root = Path(__file__).resolve().parents[2]
-    assert default_store() == f"sqlite:///{root / 'mlruns.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
-    assert default_store() == "http://host:5000"
 
 
 def test_a_run_is_found_again_and_its_steps_with_it(make: Any, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from scripts.experiment.grid.cells import Cell
 from scripts.experiment.grid.presets import Preset
 from scripts.experiment.launch.execute import Job, is_finished
-from scripts.handlers.mlflow_run import ensure_parent, find_parent, git_commit, quiet_client
+from scripts.handlers.mlflow_store import ensure_parent, find_parent, git_commit, open_store
 from scripts.tasks import LAYOUTS
 
 __all__ = ["announce", "begin_grid", "clock", "make_cohorts", "record_plan"]
@@ -29,7 +29,7 @@ def begin_grid(jobs: Sequence[Job], preset: Preset, processes: int) -> list[Job]
         preset: theirs.
         processes: how many run side by side.
     """
-    client = quiet_client()(jobs[0].place.uri)
+    client = open_store(jobs[0].place.uri)
     make_cohorts(jobs, preset)
     record_plan(jobs, preset, client, processes)
     todo = [job for job in jobs if not is_finished(job, client)]

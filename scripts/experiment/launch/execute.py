@@ -105,12 +105,12 @@ def execute(job: Job) -> None:
         InputError: another process is at it, its encoder was not made, or what the bundle refuses.
         RuntimeError: any other failure, in one line; the log has the whole.
     """
-    from scripts.handlers.mlflow_run import quiet_client
+    from scripts.handlers.mlflow_store import open_store
 
     folder = job.place.folder(job.name)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / "lock"):
-        if is_finished(job, quiet_client()(job.place.uri)):
+        if is_finished(job, open_store(job.place.uri)):
             return
         encoder = job.place.folder(job.cell.encoder) / "models" / "model.pt"
         if job.cell.encoder and not encoder.is_file():

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 from scripts.errors import InputError
-from scripts.handlers.mlflow_run import CELL_TAG, find_parent, quiet_client
+from scripts.handlers.mlflow_store import CELL_TAG, find_parent, open_store
 from scripts.variants import variant_order
 
 __all__ = ["GridRuns", "comparison_url", "find_runs", "mlflow_server", "serve", "table_url"]
@@ -60,7 +60,7 @@ def find_runs(uri: str, grid: str) -> GridRuns:
     Raises:
         InputError: the store has no such grid, or none of its runs is finished.
     """
-    client = quiet_client()(uri)
+    client = open_store(uri)
     parent = find_parent(client, grid)
     if parent is None:
         raise InputError(f"{uri} holds no grid {grid!r}: start it with `python -m scripts experiment run`")

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from scripts.errors import InputError
-from scripts.handlers.mlflow_run import CELL_TAG, default_store, find_parent, quiet_client
+from scripts.handlers.mlflow_store import CELL_TAG, default_store, find_parent, open_store
 from scripts.variants import variant_order
 
 __all__ = ["FEATURES", "KEYS", "Results", "collect"]
@@ -74,7 +74,7 @@ def collect(grid: str, uri: str | None = None) -> Results:
         InputError: the store has no such grid, or none of its runs is finished.
     """
     uri = uri or default_store()
-    client = quiet_client()(uri)
+    client = open_store(uri)
     parent = find_parent(client, grid)
     if parent is None:
         raise InputError(f"{uri} holds no grid {grid!r}: start it with `python -m scripts experiment run`")
