@@ -17,7 +17,7 @@ from scripts.errors import InputError
 from scripts.handlers.invariance_text import format_table, told_if_worse_than_untrained
 from scripts.handlers.mlflow_run import MLflowRun
 from scripts.io.files import atomic_write
-from scripts.metrics.cells import Cells, sample_cells
+from scripts.metrics.brain_cells import Cells, sample_cells
 from scripts.metrics.invariance import invariance_table
 from scripts.metrics.tissue_mix import tissue_fractions
 from scripts.physics import typical_protocols

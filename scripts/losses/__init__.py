@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from scripts.losses.barlow import BarlowLoss
+from scripts.losses.denoising_loss import DenoisingLoss
 from scripts.losses.gather import gather_views, gather_with_gradient, mean_over_ranks
 from scripts.losses.nt_xent import NTXentLoss
-from scripts.losses.pretrain import PretrainLoss
-from scripts.losses.segmentation import DenoisingLoss, SegmentationLoss
+from scripts.losses.pretrain_loss import PretrainLoss
+from scripts.losses.segmentation_loss import SegmentationLoss
 from scripts.losses.vicreg import VICRegLoss
 
 __all__ = [

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scripts.errors import InputError
 from scripts.metrics.arrays import Array, feature_array, to_array
 from scripts.metrics.bootstrap import bootstrap_interval, bootstrap_weights, group_sums, percentile_interval
-from scripts.metrics.cells import Cells
+from scripts.metrics.brain_cells import Cells
 from scripts.metrics.probes import (
     TissuePrediction,
     balanced_accuracy,

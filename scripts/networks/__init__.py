@@ -7,7 +7,7 @@ from scripts.networks.encoder_weights import LoadReport, load_encoder, read_enco
 from scripts.networks.freezing import freeze
 from scripts.networks.heads import Projector, Reconstructor
 from scripts.networks.pooling import POOLINGS, Pooling
-from scripts.networks.pretrain import PretrainedEncoder, PretrainNet
+from scripts.networks.pretrain_net import PretrainedEncoder, PretrainNet
 from scripts.networks.vit import ViTEncoder
 
 __all__ = [

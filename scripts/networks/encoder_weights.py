@@ -1,31 +1,24 @@
-"""Reading pretrained encoder weights from every form they come in, strictly."""
+"""Loading pretrained weights into an encoder, strictly."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from scripts.errors import InputError
 from scripts.networks.freezing import freeze as freeze_module
+from scripts.weights.encoder_state import BLOCKS, WRAPPERS, find_weights_file, read_encoder_state
 
-__all__ = ["LoadReport", "freeze_encoder", "load_encoder", "read_encoder_state"]
+__all__ = ["LoadReport", "freeze_encoder", "load_encoder"]
 
 logger = logging.getLogger(__name__)
 
-_PRETRAIN = "python -m monai.bundle run --config_file bundles/pretrain_seqinv/configs/train.json"
-_BLOCKS = ("conv_0", "down_1", "down_2", "down_3", "down_4")
-_CONTAINERS = ("encoder", "model", "state_dict")
-_WRAPPERS = ("_orig_mod", "module")
-_NOT_ENCODER = ("upcat_", "final_conv.", "projector.", "reconstructor.")
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ def load_encoder(encoder: nn.Module, path: str | Path, *, freeze: bool = False) 
     Raises:
         InputError: no such file, or it does not hold exactly this encoder's tensors, finite, in its shapes.
     """
-    path = _weights_file(path)
+    path = find_weights_file(path)
     state = read_encoder_state(path)
     host, parts = _encoder_parts(encoder)
     target = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
@@ -77,91 +70,12 @@ def freeze_encoder(network: nn.Module) -> None:
         freeze_module(module)
 
 
-def read_encoder_state(path: str | Path) -> dict[str, Tensor]:
-    """Return the encoder's tensors in a weights file, under the names they have in `Encoder` (``conv_0...``).
-
-    Known forms: a `PretrainNet`'s state dict (``encoder.*`` and heads), a training checkpoint
-    (``{"model": ...}``), a bare state dict of an encoder or a BasicUNet, and the published
-    ``{"config", "state_dict"}`` and ``{"encoder"}``; each also with the prefixes that torch.compile
-    (``_orig_mod.``) and DDP (``module.``) leave; and ``.safetensors`` with such names. No code in the file is run.
-
-    Raises:
-        InputError: no such file, not a weights file, more than tensors in it, or no encoder.
-    """
-    path = _weights_file(path)
-    state = {_bare(key): value for key, value in _tensors(_read(path)).items()}
-    if any(key.startswith("encoder.") for key in state):
-        inside = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
-        state = {_bare(key): value for key, value in inside.items()}
-    state = {key: value for key, value in state.items() if not key.startswith(_NOT_ENCODER)}
-    if not any(key.startswith((*_BLOCKS, "vit.")) for key in state):
-        raise InputError(f"{path}: holds no encoder (no tensor conv_0.* or encoder.*); take a model.pt of {_PRETRAIN}")
-    return state
-
-
-def _weights_file(path: str | Path) -> Path:
-    path = Path(path)
-    if path.is_dir():
-        path = path / "models" / "model.pt"
-    if not path.is_file():
-        raise InputError(f"{path}: no such weights file; make one with `{_PRETRAIN}` or name another")
-    return path
-
-
-def _read(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        with warnings.catch_warnings():
-            # the InputError below says what the warning about TorchScript archives would
-            warnings.filterwarnings("ignore", ".*TorchScript archive.*", UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "global" in str(error).lower():
-            raise InputError(
-                f"{path}: holds more than tensors, which could run code when read; if you trust its source, "
-                "read it once with torch.load(..., weights_only=False) and save the state dict alone"
-            ) from error
-        raise InputError(f"{path}: is no weights file of torch, or damaged; copy or download it again") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise InputError(f"{path}: is no weights file of torch, or damaged; copy or download it again") from error
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: is no safetensors file, or damaged; copy or download it again") from error
-    return tensors
-
-
-def _tensors(content: Any) -> dict[str, Tensor]:
-    """Return the tensors by name from the innermost known container."""
-    while isinstance(content, Mapping):
-        inner = next((content[name] for name in _CONTAINERS if isinstance(content.get(name), Mapping)), None)
-        if inner is None:
-            return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-        content = inner
-    return {}
-
-
-def _bare(key: str) -> str:
-    """Return a key without the prefixes that wrappers leave at its front."""
-    parts = key.split(".")
-    while parts[0] in _WRAPPERS:
-        parts.pop(0)
-    return ".".join(parts)
-
-
 def _encoder_host(network: nn.Module) -> nn.Module:
     """Return the module whose children are the encoder's blocks."""
     children = dict(network.named_children())
-    if "vit" in children or all(name in children for name in _BLOCKS):
+    if "vit" in children or all(name in children for name in BLOCKS):
         return network
-    for name in (*_WRAPPERS, "encoder"):
+    for name in (*WRAPPERS, "encoder"):
         if name in children:
             return _encoder_host(children[name])
     raise InputError(
@@ -173,7 +87,7 @@ def _encoder_host(network: nn.Module) -> nn.Module:
 def _encoder_parts(network: nn.Module) -> tuple[nn.Module, dict[str, nn.Module]]:
     """Return the module whose children are the encoder's blocks, and these by name."""
     host = _encoder_host(network)
-    return host, {name: part for name, part in host.named_children() if name in (*_BLOCKS, "vit")}
+    return host, {name: part for name, part in host.named_children() if name in (*BLOCKS, "vit")}
 
 
 def _check_fit(state: Mapping[str, Tensor], target: Mapping[str, Tensor], path: Path) -> None:

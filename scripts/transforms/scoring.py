@@ -12,8 +12,8 @@ from torch import Tensor
 
 from scripts.errors import InputError
 from scripts.io.resample import to_grid, voxel_sizes
-from scripts.metrics.denoising import denoising_scores
-from scripts.metrics.segmentation import segmentation_scores
+from scripts.metrics.denoising_scores import denoising_scores
+from scripts.metrics.segmentation_scores import segmentation_scores
 
 __all__ = ["ScoreDenoising", "ScoreSegmentation"]
 
@@ -38,7 +38,7 @@ class ScoreSegmentation(_Score):
 
     The prediction is logits (C, I, J, K) of background and classes, or labels (1, I, J, K); the truth is labels
     (1, X, Y, Z). Logits become labels first; labels go to the truth's grid by nearest neighbour, and are background
-    where the prediction does not reach. `scripts.metrics.segmentation.segmentation_scores` scores them.
+    where the prediction does not reach. `scripts.metrics.segmentation_scores.segmentation_scores` scores them.
 
     Args:
         classes: value -> name of each class but the background, 0.
@@ -96,7 +96,7 @@ class ScoreSegmentation(_Score):
 class ScoreDenoising(_Score):
     """Score a denoised image, the noisy image less the predicted noise, and the noisy image itself.
 
-    All are (1, I, J, K) on one grid; `scripts.metrics.denoising.denoising_scores` scores them.
+    All are (1, I, J, K) on one grid; `scripts.metrics.denoising_scores.denoising_scores` scores them.
 
     Args:
         image_key: of the noisy image, z-scored.
@@ -120,7 +120,7 @@ class ScoreDenoising(_Score):
 
         Raises:
             InputError: a key is missing, volumes of several channels or of different grids, or what
-                `scripts.metrics.denoising.denoising_scores` refuses.
+                `scripts.metrics.denoising_scores.denoising_scores` refuses.
         """
         volumes = [_part(data, key).detach().as_subclass(Tensor).cpu() for key in self.keys]
         shapes = [tuple(volume.shape) for volume in volumes]

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from scripts.errors import InputError, find_input_error
 from scripts.handlers.evaluation import EvaluationReport
-from scripts.metrics.denoising import DENOISING_METRICS, denoising_scores
-from scripts.metrics.segmentation import SEGMENTATION_METRICS, segmentation_scores
+from scripts.metrics.denoising_scores import DENOISING_METRICS, denoising_scores
+from scripts.metrics.segmentation_scores import SEGMENTATION_METRICS, segmentation_scores
 from scripts.metrics.summary import COLUMNS, summarise
 from scripts.transforms.scoring import ScoreDenoising, ScoreSegmentation
 

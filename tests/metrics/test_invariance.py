@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scripts.errors import InputError
 from scripts.metrics.bootstrap import bootstrap_weights
-from scripts.metrics.cells import Cells, sample_cells
+from scripts.metrics.brain_cells import Cells, sample_cells
 from scripts.metrics.invariance import COLUMNS, invariance_table
 from scripts.metrics.probes import balanced_accuracy, predict_tissue, r_squared, sequence_probe_hits, squared_errors
 from scripts.metrics.retrieval import retrieval_hits

@@ -1,4 +1,4 @@
-"""Dice and cross-entropy, told apart."""
+"""The loss of segmentation: Dice and cross-entropy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from scripts.errors import InputError
 
-__all__ = ["DenoisingLoss", "SegmentationLoss"]
+__all__ = ["SegmentationLoss"]
 
 
 class SegmentationLoss(nn.Module):
@@ -44,14 +44,6 @@ class SegmentationLoss(nn.Module):
         parts = [_cross_entropy(one.float(), label[0], weight) for one, label in zip(logits, labels, strict=True)]
         cross_entropy = torch.stack(parts).mean()
         return {"loss": dice + cross_entropy, "dice": dice, "cross_entropy": cross_entropy}
-
-
-class DenoisingLoss(nn.Module):
-    """Mean squared error between the noise predicted and the noise added (paper, Appendix B.1)."""
-
-    def forward(self, predicted: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """Return ``loss`` of predicted and true noise, both (N, 1, ...)."""
-        return {"loss": F.mse_loss(predicted.float(), noise.float())}
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:

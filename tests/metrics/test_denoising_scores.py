@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from scripts.errors import InputError
-from scripts.metrics.denoising import DENOISING_METRICS, denoising_scores, psnr, structural_similarity
+from scripts.metrics.denoising_scores import DENOISING_METRICS, denoising_scores, psnr, structural_similarity
 
 Volumes = dict[str, NDArray[Any]]
 

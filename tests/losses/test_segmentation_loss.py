@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scripts.errors import InputError
-from scripts.losses.segmentation import DenoisingLoss, SegmentationLoss
+from scripts.losses import SegmentationLoss
 
 N, C, SHAPE = 3, 4, (5, 4, 3)
 
@@ -118,13 +118,3 @@ def test_a_wrong_weight_is_refused(weight: list[float]) -> None:
 def test_weights_that_leave_nothing_are_refused() -> None:
     with pytest.raises(InputError, match=r"class_weight=\[0, 0, 0, 0\]"):
         SegmentationLoss(C, [0, 0, 0, 0])
-
-
-def test_mean_squared_error_of_the_noise() -> None:
-    predicted, noise = torch.randn(2, 1, *SHAPE), torch.randn(2, 1, *SHAPE)
-    expected = float(((predicted.double() - noise.double()) ** 2).numpy().mean())
-    assert float(DenoisingLoss()(predicted, noise)["loss"]) == pytest.approx(expected, rel=1e-6)
-    assert float(DenoisingLoss()(noise, noise)["loss"]) == 0
-    half = DenoisingLoss()(predicted.half(), noise)["loss"]
-    assert half.dtype == torch.float32
-    assert float(half) == pytest.approx(expected, rel=1e-3)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from scripts.errors import InputError
-from scripts.metrics.segmentation import SEGMENTATION_METRICS, segmentation_scores
+from scripts.metrics.segmentation_scores import SEGMENTATION_METRICS, segmentation_scores
 
 CLASSES = {1: "grey", 2: "white"}
 SPACING = (0.5, 2.0, 1.25)
