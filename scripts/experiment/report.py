@@ -56,9 +56,9 @@ def write_report(
         bundles: folder of the bundles whose pages get their part of the results.
     """
     from scripts.experiment.figures import write_figures
-    from scripts.experiment.pages import write_html
     from scripts.experiment.pages.bundle_pages import fill_bundle_pages
     from scripts.experiment.pages.limits import limits
+    from scripts.experiment.pages.report_html import write_html
     from scripts.experiment.pages.results_page import write_results_page
     from scripts.experiment.tables.all_tables import all_tables, write_tables
 

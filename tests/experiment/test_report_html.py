@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,11 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from scripts.experiment.pages import write_html
+from scripts.experiment.figures import Figure as FigureFile
+from scripts.experiment.pages.report_html import write_html
 from scripts.experiment.results.collect import Results
+from scripts.experiment.tables.all_tables import all_tables
+from scripts.experiment.tables.text import Cell, Row, Table
 
 BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -27,41 +29,36 @@ EVIL = '<script>alert(1)</script> & "so"'
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 
 
-@dataclass(frozen=True)
-class Part:
-    name: str
-    title: str
-    caption: str
-    path: Path = Path()
+def table_of(name: str, title: str, caption: str) -> Table:
+    """A table that is wider and longer than a screen."""
+    rows = (Row(f"{name} row", (Cell("55.1 ± 0.8"),) * 20),) * 50
+    return Table(name, title, caption, pd.DataFrame(), ("site", *(f"column {n}" for n in range(20))), rows=rows)
 
 
-TABLES = [Part("table1", "Brain tissue", f"Mean {EVIL}"), Part("table3", "Denoising", "Mean and standard error.")]
-
-
-def rendered(table: Part) -> str:
-    columns = "".join(f"<th>column {n}</th>" for n in range(20))
-    rows = f"<tr><th>{table.name} row</th>{'<td>55.1 ± 0.8</td>' * 20}</tr>" * 50
-    return f"<table><thead><tr><th>site</th>{columns}</tr></thead><tbody>{rows}</tbody></table>"
+TABLES = [
+    table_of("table1", "Brain tissue", f"Mean {EVIL}"),
+    table_of("table3", "Denoising", "Mean and standard error."),
+]
 
 
 @pytest.fixture
-def figures(tmp_path: Path) -> list[Part]:
+def figures(tmp_path: Path) -> list[FigureFile]:
     made = []
     for name in ("curves", "tsne"):
         figure = Figure(figsize=(12, 3))
         figure.subplots().plot(np.arange(5))
         figure.savefig(tmp_path / f"{name}.png")
-        made.append(Part(name, f"Picture of {name}", f"About {name} {EVIL}", tmp_path / f"{name}.png"))
+        made.append(FigureFile(name, f"Picture of {name}", f"About {name} {EVIL}", tmp_path / f"{name}.png"))
     return made
 
 
 @pytest.fixture
-def page(results: Results, figures: list[Part], tmp_path: Path) -> Path:
+def page(results: Results, figures: list[FigureFile], tmp_path: Path) -> Path:
     cases = results.cases.replace({"subject": {"IXI000": f"IXI000 {EVIL}"}})
     planned = pd.concat([results.planned, results.planned.tail(1).assign(cell="left", seed=1)], ignore_index=True)
     changed = dataclasses.replace(results, cases=cases, planned=planned)
     notes = [f"Simulated {EVIL}"]
-    return write_html(changed, TABLES, figures, tmp_path / "report", notes=notes, render=rendered)
+    return write_html(changed, TABLES, figures, tmp_path / "report", notes=notes)
 
 
 class Reader(HTMLParser):
@@ -153,21 +150,53 @@ def test_words_from_elsewhere_are_text(page: Path) -> None:
     assert Reader(text).tags.count("script") == 3
 
 
+def test_no_name_in_the_data_becomes_markup(results: Results, figures: list[FigureFile], tmp_path: Path) -> None:
+    def evil(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+        names = {
+            "variant": "seqinv-no_l1",
+            "site": "HH",
+            "modality": "T2w",
+            "subject": "IXI000",
+            "commit": "0123456789ab",
+        }
+        return frame.replace({column: {names[column]: f"{names[column]}{EVIL}<img src=x>"} for column in columns})
+
+    odd = dataclasses.replace(
+        results,
+        grid=f"mini{EVIL}",
+        runs=evil(results.runs, "variant", "modality", "commit"),
+        scores=evil(results.scores, "site", "modality"),
+        invariance=evil(results.invariance, "variant"),
+        cases=evil(results.cases, "subject", "modality"),
+        planned=evil(results.planned, "variant", "modality"),
+        facts={**results.facts, "hardware": EVIL, "description": EVIL},
+    )
+    tables = all_tables(odd)
+    named = [dataclasses.replace(figure, title=f"{figure.title} {EVIL}") for figure in figures]
+    text = write_html(odd, tables, named, tmp_path / "odd").read_text(encoding="utf-8")
+    reader, plain = Reader(text), Reader(write_html(results, all_tables(results), figures, tmp_path).read_text())
+    assert "<script>alert(1)" not in text
+    assert set(reader.tags) == set(plain.tags)
+    assert reader.tags.count("script") == 3
+    assert len(reader.images) == len(figures)
+    assert sum(EVIL in words for words in reader.texts) > len(results.planned) / 4
+
+
 def test_a_grid_with_nothing_has_a_page(tmp_path: Path) -> None:
     nothing = Results("none", "sqlite:///x.db", *[pd.DataFrame()] * 6)
-    text = write_html(nothing, [], [], tmp_path, render=rendered).read_text()
+    text = write_html(nothing, [], [], tmp_path).read_text()
     for words in ("0 of 0 planned are finished", "No table could", "No figure could", "left no volumes"):
         assert words in text
     assert Reader(text).tags.count("script") == 0
     assert len(text) < 20_000
 
 
-def test_lost_volumes_are_told(results: Results, tmp_path: Path) -> None:
+def test_lost_volumes_are_named(results: Results, tmp_path: Path) -> None:
     words = "Cases left out, as their volumes cannot be read"
-    assert words not in write_html(results, [], [], tmp_path / "all", render=rendered).read_text()
+    assert words not in write_html(results, [], [], tmp_path / "all").read_text()
     row = results.cases.query("task == 'ixi_seg' and variant == 'seqinv' and rank == 'median'").iloc[0]
     Path(row["truth"]).unlink()
-    text = write_html(results, [], [], tmp_path / "rest", render=rendered).read_text()
+    text = write_html(results, [], [], tmp_path / "rest").read_text()
     assert f"{words}: 1." in text
     assert str(tmp_path) not in text
 

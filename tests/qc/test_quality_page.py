@@ -53,6 +53,7 @@ class Reader(HTMLParser):
         self.references: list[str] = []
         self.outliers: list[str] = []
         self.tags: list[str] = []
+        self.words: list[str] = []
         self._inside = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -62,6 +63,7 @@ class Reader(HTMLParser):
         self._inside = tag in ("td", "b") and found.get("class") == "out"
 
     def handle_data(self, data: str) -> None:
+        self.words.append(data.strip())
         if self._inside:
             self.outliers.append(data)
             self._inside = False
@@ -86,6 +88,21 @@ def test_what_notes_say_is_text(dataset: Path, reader: Reader) -> None:
     assert reader.tags.count("script") == 1
     text = (dataset / "qc" / "index.html").read_text()
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#34;so&#34;" in text
+
+
+def test_no_name_in_a_dataset_becomes_markup(dataset: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(dataset, tmp_path / "<i>heads & more"))
+    path = root / "qc" / "IXI002-Guys-0702.json"
+    row = json.loads(path.read_text())
+    names = {"group": EVIL, "images": [EVIL], "measures": {EVIL: 1.0, f"line {EVIL}: {EVIL}": 2.0}, "notes": [EVIL]}
+    path.write_text(json.dumps({**row, **names}))
+    text = write_page(root, "ixi", left_out={EVIL: EVIL}).read_text()
+    reader = Reader()
+    reader.feed(text)
+    assert "<script>alert(1)" not in text
+    assert reader.tags.count("script") == 1
+    assert "i" not in reader.tags
+    assert reader.words.count(EVIL) >= 8
 
 
 def test_the_bright_head_is_marked(dataset: Path, reader: Reader) -> None:
