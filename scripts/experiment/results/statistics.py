@@ -149,11 +149,9 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(p, dtype=np.float64)
     if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
         raise InputError("Holm's correction needs one row of probabilities between 0 and 1: check the tests' p values")
-    order = np.argsort(values, kind="stable")
-    steps = values[order] * (len(values) - np.arange(len(values)))
-    corrected = np.empty_like(values)
-    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return corrected
+    from statsmodels.stats.multitest import multipletests
+
+    return np.asarray(multipletests(values, method="holm")[1], dtype=np.float64)
 
 
 def seed_spread(scores: pd.DataFrame) -> pd.DataFrame:

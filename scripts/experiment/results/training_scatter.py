@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,12 +57,15 @@ def training_scatter(by_training: pd.DataFrame, factors: Sequence[str] = ("varia
         Fisher 1925, Statistical Methods for Research Workers, chapter VII; blocks: Montgomery, Design and Analysis of
         Experiments, chapter 4.
     """
+    from statsmodels.regression.linear_model import OLS
+
     design = np.concatenate([pd.get_dummies(by_training[name].astype(str)).to_numpy(float) for name in factors], axis=1)
-    values = by_training["value"].to_numpy(dtype=np.float64)
-    solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
-    freedom = len(values) - int(rank)
-    left = values - design @ solution
-    return Scatter(float(np.sqrt(left @ left / freedom)) if freedom else float("nan"), freedom)
+    with warnings.catch_warnings():
+        # with a column for every level of several factors it is, which changes no residual
+        warnings.filterwarnings("ignore", message="The design matrix is rank-deficient")
+        model = OLS(by_training["value"].to_numpy(dtype=np.float64), design)
+        freedom = int(model.df_resid)
+        return Scatter(float(np.sqrt(model.fit().scale)) if freedom else float("nan"), freedom)
 
 
 def training_interval(means: ArrayLike, scatter: Scatter) -> tuple[float, float]:
