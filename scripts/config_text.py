@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ _WIDTH = 120
 def format_config(config: Any) -> str:
     """Return the text of a config's file.
 
-    Lists of plain values, settings and components stand on one line where they fit. What holds components, and a list
-    of expressions, has a line an entry, so that each can be read, and changed, by itself.
+    Lists of plain values, settings and components stand on one line where they fit, long lists of numbers and names
+    on as few as they need. What holds components, and a list of expressions, has a line an entry, so that each can be
+    read, and changed, by itself.
 
     >>> print(format_config({"size": [96, 96, 96], "run": ["$@a"], "flip": {"_target_": "Flip", "prob": 0.5}}), end="")
     {
@@ -37,11 +40,15 @@ def _lines(node: Any, depth: int, column: int) -> str:
     if not isinstance(node, dict | list) or not node or (depth and _is_short(node) and column + len(line) <= _WIDTH):
         return line
     inner, end = " " * _INDENT * (depth + 1), " " * _INDENT * depth
-    parts = []
-    for key, value in node.items() if isinstance(node, dict) else ((None, value) for value in node):
-        start = inner if key is None else f"{inner}{json.dumps(key, ensure_ascii=False)}: "
-        parts.append(start + _lines(value, depth + 1, len(start)))
-    left, right = "{}" if isinstance(node, dict) else "[]"
+    if isinstance(node, list):
+        left, right = "[]"
+        parts = [inner + _lines(value, depth + 1, len(inner)) for value in node]
+        if all(isinstance(value, int | float) or re.fullmatch(r"\w+", str(value)) for value in node):
+            parts = [inner + row.rstrip(",") for row in textwrap.wrap(line[1:-1], _WIDTH - len(inner))]
+    else:
+        left, right = "{}"
+        keys = [f"{inner}{json.dumps(key, ensure_ascii=False)}: " for key in node]
+        parts = [key + _lines(value, depth + 1, len(key)) for key, value in zip(keys, node.values(), strict=True)]
     return f"{left}\n" + ",\n".join(parts) + f"\n{end}{right}"
 
 

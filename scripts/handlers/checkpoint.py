@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class Checkpointing:
         optimizer: its optimiser.
         schedule: its learning-rate schedule.
         sampler: has an attribute ``start``, the first step to draw.
-        settings: numbers and strings that define the run; a checkpoint made with others is refused.
+        settings: numbers and strings that define the run, read when it starts; another one's checkpoint is refused.
         resume: False starts anew even where there is a checkpoint.
         interval: epochs between two checkpoints; the last epoch always has one, and so has a new best.
         evaluator: MONAI evaluator that is run during the training, before the checkpoints are saved.
@@ -74,11 +75,17 @@ class Checkpointing:
         self.optimizer = optimizer
         self.schedule = schedule
         self.sampler = sampler
-        self.settings = json.loads(json.dumps(dict(settings)))
+        self._settings = settings
         self.resume = is_on(resume, "resume")
         self.interval = interval
         self.evaluator = evaluator
         self.resumed_epoch = 0
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What defines the run."""
+        settings: dict[str, Any] = json.loads(json.dumps(dict(self._settings)))
+        return settings
 
     @property
     def path(self) -> Path:

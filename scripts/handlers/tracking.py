@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Mapping
-from types import FrameType
 from typing import Any
 
 from ignite.engine import Engine, Events
-from monai.bundle import ConfigParser
 
 from scripts.handlers.checkpoint import Checkpointing
 from scripts.handlers.mlflow_run import MLflowRun
-from scripts.handlers.mlflow_store import default_store
 from scripts.ranks import rank
 
-__all__ = ["MLflowRun", "TrackTraining", "default_store", "running_config"]
-
-
-def running_config() -> dict[str, Any]:
-    """Return the merged configuration that is being instantiated right now, {} outside of a bundle.
-
-    MONAI hands a component its own arguments only. The parser that instantiates it stands on the call stack,
-    and holds all files with all overrides.
-    """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        parser = frame.f_locals.get("self")
-        if isinstance(parser, ConfigParser) and "run" in parser:
-            config: dict[str, Any] = json.loads(json.dumps(parser.config, default=str))
-            return config
-        frame = frame.f_back
-    return {}
+__all__ = ["TrackTraining"]
 
 
 class TrackTraining:
@@ -52,6 +32,7 @@ class TrackTraining:
         evaluator: its metrics are logged when it has run.
         uri: see `MLflowRun`.
         sha_tag: tag that gets the SHA-256 of the weights at the end.
+        config: merged configuration as JSON, see `scripts.merged_config`; None logs none.
     """
 
     def __init__(
@@ -64,6 +45,7 @@ class TrackTraining:
         evaluator: Any = None,
         uri: str | None = None,
         sha_tag: str = "encoder_sha",
+        config: str | None = None,
     ) -> None:
         self.experiment = experiment
         self.name = name
@@ -74,7 +56,7 @@ class TrackTraining:
         self.uri = uri
         self.sha_tag = sha_tag
         self.run: MLflowRun | None = None
-        self.config = running_config()
+        self.config = config
         self.rows: list[tuple[int, Mapping[str, float]]] = []
         self.logged: tuple[set[int], set[int]] = (set(), set())
         self.validated_epoch = 0
@@ -110,8 +92,8 @@ class TrackTraining:
         )
         self.logged = (self.run.logged_steps("train_loss"), self.run.logged_steps("epoch"))
         self.began, self.minutes = time.monotonic(), self.run.last("minutes")
-        if self.config:
-            self.run.log_json(self.config, "config.json")
+        if self.config is not None:
+            self.run.log_json(json.loads(self.config), "config.json")
 
     def _step(self, engine: Any) -> None:
         self.trained = True

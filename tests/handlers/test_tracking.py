@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from monai.bundle import ConfigParser
 
 from scripts.handlers.mlflow_store import ensure_parent, find_parent
-from scripts.handlers.tracking import MLflowRun, running_config
+from scripts.handlers.tracking import MLflowRun
 
 
 @pytest.fixture(scope="module")
@@ -73,23 +72,6 @@ def test_files_lie_beside_the_store(make: Any, tmp_path: Path) -> None:
     artifacts = tmp_path / "mlruns" / "trial" / run.run_id / "artifacts"
     assert (artifacts / "notes" / "note.txt").read_text() == "seen"
     assert (artifacts / "config.json").is_file()
-
-
-class Component:
-    def __init__(self, value: int) -> None:
-        self.value = value
-        self.config = running_config()
-
-
-def test_the_running_config_is_the_merged_one() -> None:
-    assert running_config() == {}
-    parser = ConfigParser({"run": [], "value": 1, "part": "$make(@value)"})
-    parser["value"] = 5
-    parser.globals["make"] = Component
-    part = parser.get_parsed_content("part")
-    assert part.value == 5
-    assert part.config["value"] == 5
-    assert part.config["part"] == "$make(@value)"
 
 
 def test_the_runs_of_a_grid_lie_beneath_its_own(make: Any, tmp_path: Path) -> None:
