@@ -55,7 +55,7 @@ def write_report(
         page: Markdown page to write besides.
         bundles: folder of the bundles whose pages get their part of the results.
     """
-    from scripts.experiment.figures import write_figures
+    from scripts.experiment.figures.all_figures import write_figures
     from scripts.experiment.pages.bundle_pages import fill_bundle_pages
     from scripts.experiment.pages.limits import limits
     from scripts.experiment.pages.report_html import write_html

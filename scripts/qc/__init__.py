@@ -5,6 +5,5 @@ from __future__ import annotations
 from scripts.qc.quality_page import write_page
 from scripts.qc.rows import write_row
 from scripts.qc.whole_dataset import write_qc
-from scripts.tasks import DatasetKind
 
-__all__ = ["DatasetKind", "write_page", "write_qc", "write_row"]
+__all__ = ["write_page", "write_qc", "write_row"]

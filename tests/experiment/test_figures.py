@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scripts.experiment.figures import write_figures
+from scripts.experiment.figures.all_figures import write_figures
 from scripts.experiment.figures.curves import draw_curves, dsc_curves, psnr_curves
 from scripts.experiment.figures.drawing import error_bars
 from scripts.experiment.figures.points import lesion_points, study_points

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from scripts.experiment.figures import Figure as FigureFile
+from scripts.experiment.figures.all_figures import Figure as FigureFile
 from scripts.experiment.pages.report_html import write_html
 from scripts.experiment.results.collect import Results
 from scripts.experiment.tables.all_tables import all_tables

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from scripts.errors import InputError
-from scripts.experiment.figures import Figure
+from scripts.experiment.figures.all_figures import Figure
 from scripts.experiment.pages.limits import limits
 from scripts.experiment.pages.results_page import typical_minutes, write_results_page
 from scripts.experiment.pages.tallies import agreement_with_paper, tallies

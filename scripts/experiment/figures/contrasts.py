@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from torch import Tensor
 from scripts.experiment.figures.drawing import Drawing
 from scripts.experiment.results.collect import Results
 from scripts.experiment.results.scores import NothingFoundError
-from scripts.physics import Protocol, simulate, typical_protocols
+from scripts.gallery import Person, brain_slice, first_of_groups, show_contrast
+from scripts.physics import Protocol, typical_protocols
 from scripts.variants import PRETRAINED, VARIANTS
 
 __all__ = ["contrast_gallery", "protocol_lines", "view_pairs"]
@@ -24,15 +24,6 @@ _WIDTH = 8.5
 _HEIGHT = 0.45  # of the slice: 0 at the lowest brain voxel, 1 at the highest
 _ANATOMIES = 2
 _VIEW = 112.0  # mm, about the side of a view
-
-
-@dataclass(frozen=True)
-class Person:
-    """Maps (C, I, J, K) of a subject, what to call it and the side of its voxels [mm]."""
-
-    name: str
-    maps: NDArray[np.float32]
-    spacing: float
 
 
 def contrast_gallery(results: Results) -> Drawing:
@@ -51,11 +42,7 @@ def contrast_gallery(results: Results) -> Drawing:
     for number, (row, person) in enumerate(zip(axes, people, strict=True)):
         plane = _axial(person.maps)
         for axis, (name, protocol) in zip(row, protocols.items(), strict=True):
-            image = _simulated(plane, protocol)
-            low, high = np.quantile(image[image > 0], (0.01, 0.995))
-            axis.imshow(
-                image.T, cmap="gray", origin="lower", vmin=min(low, 0.3 * high), vmax=high, interpolation="nearest"
-            )
+            show_contrast(axis, plane, protocol, interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
             if number == 0:
@@ -80,14 +67,17 @@ def view_pairs(results: Results) -> Drawing:
     """
     from matplotlib.figure import Figure
 
+    from scripts.views import ViewGenerator
+
     regions, patch, spacing = _regions(_people(results))
     figure = Figure(figsize=(_WIDTH, 2.85 * len(PRETRAINED)), layout="constrained")
     axes = figure.subplots(len(PRETRAINED), 2 * len(regions), squeeze=False)
+    mode: Any
     for row, mode in zip(axes, PRETRAINED, strict=True):
         variant = VARIANTS[mode]
         title = f"{variant.label}: {variant.views}"
         row[0].set_title(title, loc="left", fontsize=10, weight="bold", color=variant.colour)
-        made = _views(mode, patch)(regions, step=0)
+        made = ViewGenerator(mode, patch_size=patch)(regions, step=0)
         for place, axis in enumerate(row):
             b, view = divmod(place, 2)
             n = view * len(regions) + b
@@ -95,8 +85,8 @@ def view_pairs(results: Results) -> Drawing:
             axis.imshow(plane.T, cmap="gray", origin="lower", vmin=-2, vmax=3, interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
-            told_view = f"anatomy {b + 1}, view {view + 1}"
-            axis.set_xlabel(f"{told_view}: {_view_label(made['params'].protocols[n])}", fontsize=7.5)
+            which = f"anatomy {b + 1}, view {view + 1}"
+            axis.set_xlabel(f"{which}: {_view_label(made['params'].protocols[n])}", fontsize=7.5)
     caption = (
         f"Two views of each of {len(regions)} anatomies as the encoder gets them ({patch} voxels of {spacing:g} mm"
         " along each side, the central slice), drawn from the paper's ranges of protocols with all augmentations: crop,"
@@ -127,41 +117,18 @@ def _view_label(protocol: Protocol) -> str:
 
 def _people(results: Results) -> list[Person]:
     """Return the first subject of each group."""
-    from scripts.data.qmri import find_subjects, load_maps
-
     folder = results.facts.get("qmri")
     if not folder or not Path(folder).is_dir():
         raise NothingFoundError("the grid's quantitative maps are not on this machine")
-    first: dict[str, dict[str, Any]] = {}
-    for entry in find_subjects(folder):
-        first.setdefault(entry.get("group") or entry["subject"], entry)
-    people = []
-    for name, entry in list(first.items())[:_ANATOMIES]:
-        maps, affine = load_maps(entry)
-        people.append(Person(name, maps, float(np.linalg.norm(affine[:3, 0]))))
-    return people
+    return first_of_groups(folder, _ANATOMIES)
 
 
 def _axial(maps: NDArray[np.float32]) -> Tensor:
     """Return one slice of maps, (1, C, I, J, 1), cut to the brain."""
-    used = np.flatnonzero((maps[0] > 0).any(axis=(0, 1)))
-    level = round(float(used[0] + _HEIGHT * (used[-1] - used[0])))
-    plane = maps[:, :, :, level : level + 1]
-    inside = [np.flatnonzero((plane[0] > 0).any(axis=axis)) for axis in ((1, 2), (0, 2))]
-    box = [slice(max(found[0] - 2, 0), found[-1] + 3) for found in inside]
-    return torch.from_numpy(np.ascontiguousarray(plane[:, box[0], box[1]]))[None]
-
-
-def _simulated(plane: Tensor, protocol: Protocol) -> NDArray[np.float32]:
-    r2 = plane[:, 4:5] if plane.shape[1] > 4 else None
-    image = simulate(plane[:, :4], [protocol], r2=r2, r2_from="r2star" if r2 is None else "r2")
-    return np.asarray(image[0, 0, :, :, 0].numpy())
-
-
-def _views(mode: Any, patch: int) -> Any:
-    from scripts.views import ViewGenerator
-
-    return ViewGenerator(mode, patch_size=patch)
+    plane = brain_slice(maps, _HEIGHT)
+    brain = plane[0, 0, :, :, 0].numpy() > 0
+    box = [slice(max(found[0] - 2, 0), found[-1] + 3) for found in (np.flatnonzero(brain.any(axis=n)) for n in (1, 0))]
+    return plane[:, :, box[0], box[1]].contiguous()
 
 
 def _regions(people: Sequence[Person]) -> tuple[Tensor, int, float]:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from scripts.experiment.figures import Figure
+from scripts.experiment.figures.all_figures import Figure
 from scripts.experiment.pages.viewer import niivue_source, viewer_content
 from scripts.experiment.results.collect import Results
 from scripts.experiment.tables.text import Table, render_html

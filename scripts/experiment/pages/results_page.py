@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scripts.errors import InputError
-from scripts.experiment.figures import Figure
+from scripts.experiment.figures.all_figures import Figure
 from scripts.experiment.pages.limits import limits
 from scripts.experiment.pages.marked_part import replace_marked
 from scripts.experiment.pages.tallies import agreement_with_paper, tallies
