@@ -51,9 +51,9 @@ def weights(out: str | None = None) -> None:
     Args:
         out: folder of a demo or an experiment, to tell of its weights as well.
     """
-    from scripts.weights import tell_weights
+    from scripts.weights.listing import describe_weights
 
-    print(tell_weights(out))
+    print(describe_weights(out))
 
 
 def label(

@@ -9,7 +9,7 @@ from typing import Any
 from scripts.export.formats import FORMATS
 from scripts.export.onnx import OPSET
 from scripts.export.source import Source
-from scripts.package.provenance import plain_value, voxel_spacing
+from scripts.weights.provenance import plain_value, voxel_spacing
 
 __all__ = ["MODEL_TYPE", "describe"]
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from scripts.bundles import BUNDLES
 from scripts.errors import InputError
-from scripts.networks import Encoder, load_encoder, read_encoder_state
-from scripts.package.provenance import Provenance, provenance_of, weights_file
+from scripts.networks import Encoder, load_encoder
 from scripts.tasks import PRETRAIN_BUNDLE
+from scripts.weights.encoder_state import TRAIN_ENCODER, read_encoder_state
+from scripts.weights.provenance import Provenance, provenance_of, weights_file
 
 __all__ = ["Source", "read_source"]
 
-_COMMAND = f"python -m monai.bundle run --config_file bundles/{PRETRAIN_BUNDLE}/configs/train.json"
 _LEVELS = ("conv_0.", "down_1.convs.", "down_2.convs.", "down_3.convs.", "down_4.convs.")
 
 
@@ -33,8 +33,8 @@ def read_source(weights: str | Path | None = None) -> Source:
     """Return the encoder in a file of weights.
 
     Args:
-        weights: a file in any form that `scripts.networks.read_encoder_state` knows, or a folder: of a bundle, a
-            demo, or a run of an experiment. Default: the weights of the bundle ``pretrain_seqinv``.
+        weights: a file in any form that `scripts.weights.encoder_state.read_encoder_state` knows, or a folder: of a
+            bundle, a demo, or a run of an experiment. Default: the weights of the bundle ``pretrain_seqinv``.
 
     Raises:
         InputError: there is no such file, or no whole convolutional encoder in it.
@@ -56,7 +56,9 @@ def _find(weights: str | Path | None) -> Path:
     found = weights_file(bundle, weights)
     if found is None:
         missing = Path("bundles") / PRETRAIN_BUNDLE / "models" / "model.pt"
-        raise InputError(f"{missing}: no such weights file; make one with `{_COMMAND}`, or name another by --weights")
+        raise InputError(
+            f"{missing}: no such weights file; make one with `{TRAIN_ENCODER}`, or name another by --weights"
+        )
     return found
 
 

@@ -101,8 +101,8 @@ class _Studies(LocalDatastore):
                 check_same_grid(read_header(image), read_header(label_filename))
             except InputError as error:
                 # the file has a name of the server's own until it is kept
-                told = str(error).replace(str(label_filename), f"the label of {image_id}")
-                raise refused(told) from error
+                reason = str(error).replace(str(label_filename), f"the label of {image_id}")
+                raise refused(reason) from error
         return str(super().save_label(image_id, label_filename, label_tag, label_info))
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from scripts.label.modules import own_scripts, reason_of
-from scripts.package.provenance import file_sha256
+from scripts.label.own_scripts import reason_of, run_config
+from scripts.weights.provenance import file_sha256
 
 __all__ = ["BundleInfer", "refused"]
 
@@ -45,12 +45,12 @@ class BundleInfer(InferTask):
         self.folder = folder
         self.gives_labels = pred.get("format") == "segmentation"
         labels = {name.lower(): int(value) for value, name in pred["channel_def"].items() if int(value)}
-        told = "" if self.gives_labels else " Returns an image, not labels."
+        not_labels = "" if self.gives_labels else " Returns an image, not labels."
         super().__init__(
             type=InferType.SEGMENTATION if self.gives_labels else InferType.OTHERS,
             labels=labels if self.gives_labels else None,
             dimension=3,
-            description=f"{metadata['description']}{told} Research only, not for clinical use.",
+            description=f"{metadata['description']}{not_labels} Research only, not for clinical use.",
             config={"result_extension": list(_ENDINGS)},
         )
         self.version = metadata["version"]
@@ -80,13 +80,13 @@ class BundleInfer(InferTask):
             written = self._run(str(request["image"]), Path(out), weights, request.get("device"))
             result = Path(tempfile.mkstemp(prefix=f"{self.folder.name}-", suffix=ending)[1])
             _copy(written, result)
-        told = {
+        answer = {
             "label_names": self.labels if self.gives_labels else {},
             "result": "labels" if self.gives_labels else "image",
             "weights_sha256": file_sha256(weights),
             "latencies": {"total": round(time.monotonic() - began, 2)},
         }
-        return str(result), told
+        return str(result), answer
 
     def _ending(self, request: Mapping[str, Any]) -> str:
         ending = request.get("result_extension") or _ENDINGS[0]
@@ -96,8 +96,6 @@ class BundleInfer(InferTask):
         return ending
 
     def _run(self, image: str, out: Path, weights: Path, device: Any) -> Path:
-        from monai.bundle import ConfigWorkflow
-
         settings: dict[str, Any] = {
             "bundle_root": str(self.folder),
             "image": image,
@@ -107,17 +105,7 @@ class BundleInfer(InferTask):
         if isinstance(device, str) and device:
             settings["device"] = f"$torch.device({device!r})"
         try:
-            with own_scripts(self.folder):
-                workflow = ConfigWorkflow(
-                    config_file=str(self.folder / "configs" / "inference.json"),
-                    meta_file=str(self.folder / "configs" / "metadata.json"),
-                    logging_file=False,
-                    workflow_type="infer",
-                    **settings,
-                )
-                workflow.initialize()
-                workflow.run()
-                workflow.finalize()
+            run_config(self.folder, "inference.json", "infer", settings)
         except Exception as error:
             reason = reason_of(error)
             logger.exception("%s failed on %s", self.folder.name, image)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.bundles import ROOT
 from scripts.errors import InputError
-from scripts.label.served import Served, serve_bundles
+from scripts.label.served_bundles import Served, serve_bundles
 
 __all__ = ["serve"]
 
@@ -43,9 +43,9 @@ def serve(
 
     Args:
         studies: folder of the images.
-        bundles: see `scripts.label.served.serve_bundles`.
+        bundles: see `scripts.label.served_bundles.serve_bundles`.
         app: folder of the server; default: ``label_app`` beside ``studies``.
-        weights: see `scripts.label.served.serve_bundles`.
+        weights: see `scripts.label.served_bundles.serve_bundles`.
         host: address to listen at.
         port: port to listen at.
 
@@ -64,7 +64,7 @@ def serve(
         (app / name).mkdir(exist_ok=True)
     (app / "main.py").write_text(_MAIN.format(root=str(ROOT)), encoding="utf-8")
     _set_environment(app, studies, port, [one.folder.name for one in served])
-    sys.stdout.write(_told(served, studies, app, host, port) + "\n")
+    sys.stdout.write(_greeting(served, studies, app, host, port) + "\n")
     sys.stdout.flush()
     _run(app, host, port)
 
@@ -100,7 +100,7 @@ def _set_environment(app: Path, studies: Path, port: int, names: Sequence[str]) 
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([path] if path else [])])
 
 
-def _told(served: Sequence[Served], studies: Path, app: Path, host: str, port: int) -> str:
+def _greeting(served: Sequence[Served], studies: Path, app: Path, host: str, port: int) -> str:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     lines = [f"Serving at http://{shown}:{port} (research only, not for clinical use)"]
     lines += [f"  {one}" for one in served]

@@ -16,8 +16,8 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from scripts.io.files import atomic_write
 from scripts.label.infer import refused
-from scripts.label.modules import own_scripts, reason_of
-from scripts.label.served import RETRAINED
+from scripts.label.own_scripts import reason_of, run_config
+from scripts.label.served_bundles import RETRAINED
 
 __all__ = ["NO_LABELS", "BundleTrain"]
 
@@ -64,19 +64,26 @@ class BundleTrain(TrainTask):
             raise refused(NO_LABELS)
         data = _split(listed, float(request.get("val_split", 0.2)))
         with tempfile.TemporaryDirectory(prefix=".training-", dir=self.folder) as scratch:
-            self._run(self._settings(Path(scratch), request, data))
+            settings = self._settings(Path(scratch), request, data)
+            try:
+                run_config(self.folder, "train.json", "train", settings)
+            except Exception as error:
+                reason = reason_of(error)
+                if reason is None:
+                    raise
+                raise refused(reason) from error
             made = Path(scratch) / "models" / "model.pt"
             atomic_write(self.folder / "models" / "model.pt", lambda part: shutil.copyfile(made, part))
-        told = {
+        record = {
             "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "images": len(data["training"]),
             "validation_images": len(data["validation"]),
             "epochs": int(request.get("max_epochs", self.config()["max_epochs"])),
         }
-        text = json.dumps(told, indent=2) + "\n"
+        text = json.dumps(record, indent=2) + "\n"
         atomic_write(self.folder / RETRAINED, lambda part: part.write_text(text, encoding="utf-8"))
-        logger.info("%s serves new weights: %s", self.folder.name, told)
-        return told
+        logger.info("%s serves new weights: %s", self.folder.name, record)
+        return record
 
     def _settings(self, scratch: Path, request: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
         epochs = int(request.get("max_epochs", self.config()["max_epochs"]))
@@ -101,27 +108,6 @@ class BundleTrain(TrainTask):
         if isinstance(device, str) and device:
             settings["device"] = f"$torch.device({device!r} if torch.cuda.is_available() else 'cpu')"
         return settings
-
-    def _run(self, settings: Mapping[str, Any]) -> None:
-        from monai.bundle import ConfigWorkflow
-
-        try:
-            with own_scripts(self.folder):
-                workflow = ConfigWorkflow(
-                    config_file=str(self.folder / "configs" / "train.json"),
-                    meta_file=str(self.folder / "configs" / "metadata.json"),
-                    logging_file=False,
-                    workflow_type="train",
-                    **settings,
-                )
-                workflow.initialize()
-                workflow.run()
-                workflow.finalize()
-        except Exception as error:
-            reason = reason_of(error)
-            if reason is None:
-                raise
-            raise refused(reason) from error
 
 
 def _split(listed: Sequence[Mapping[str, str]], share: float) -> dict[str, Any]:

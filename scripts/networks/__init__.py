@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.networks.encoder import Encoder
-from scripts.networks.encoder_weights import LoadReport, load_encoder, read_encoder_state
+from scripts.networks.encoder_weights import LoadReport, load_encoder
 from scripts.networks.freezing import freeze
 from scripts.networks.heads import Projector, Reconstructor
 from scripts.networks.pooling import POOLINGS, Pooling
@@ -22,5 +22,4 @@ __all__ = [
     "ViTEncoder",
     "freeze",
     "load_encoder",
-    "read_encoder_state",
 ]

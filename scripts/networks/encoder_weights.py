@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from scripts.errors import InputError
 from scripts.networks.freezing import freeze as freeze_module
-from scripts.weights.encoder_state import BLOCKS, WRAPPERS, find_weights_file, read_encoder_state
+from scripts.weights.encoder_state import BLOCKS, WRAPPERS, encoder_file, read_encoder_state
 
 __all__ = ["LoadReport", "freeze_encoder", "load_encoder"]
 
 logger = logging.getLogger(__name__)
-
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def load_encoder(encoder: nn.Module, path: str | Path, *, freeze: bool = False) 
     Raises:
         InputError: no such file, or it does not hold exactly this encoder's tensors, finite, in its shapes.
     """
-    path = find_weights_file(path)
+    path = encoder_file(path)
     state = read_encoder_state(path)
     host, parts = _encoder_parts(encoder)
     target = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.config_text import format_config
-from scripts.package.provenance import Provenance, plain_value, voxel_spacing
 from scripts.variants import ENCODERLESS
+from scripts.weights.provenance import Provenance, plain_value, voxel_spacing
 
 __all__ = ["ENCODER", "bake_settings", "bake_training"]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError
 from scripts.io.files import atomic_write
-from scripts.package.provenance import Provenance, file_sha256, weights_file
 from scripts.package.stage import check_staged, stage_bundle
 from scripts.switches import is_given
+from scripts.weights.provenance import Provenance, file_sha256, weights_file
 
 __all__ = ["Package", "package_bundle", "package_bundles", "unpack_bundle"]
 
@@ -32,14 +32,14 @@ class Package:
 
     def __str__(self) -> str:
         if self.weights is None:
-            told = "no weights"
+            about = "no weights"
         else:
             known = [
                 str(self.weights.settings[k]) for k in ("mode", "variant", "modality") if k in self.weights.settings
             ]
-            told = f"weights {self.weights.sha256[:12]} ({', '.join(known) or 'nothing known of their training'})"
+            about = f"weights {self.weights.sha256[:12]} ({', '.join(known) or 'nothing known of their training'})"
         size = self.path.stat().st_size / 1e6
-        return f"{self.path}  {size:.1f} MB, {self.n_files} files, {told}\n  SHA-256 {self.sha256}"
+        return f"{self.path}  {size:.1f} MB, {self.n_files} files, {about}\n  SHA-256 {self.sha256}"
 
 
 def package_bundles(name: str, out: str | Path, weights: str | Path | None = None) -> list[Package]:
@@ -48,7 +48,7 @@ def package_bundles(name: str, out: str | Path, weights: str | Path | None = Non
     Args:
         name: of a bundle, or ``all``.
         out: folder for the archives.
-        weights: see `scripts.package.provenance.weights_file`; for all bundles, a folder.
+        weights: see `scripts.weights.provenance.weights_file`; for all bundles, a folder.
 
     Raises:
         InputError: see `package_bundle`.
@@ -70,7 +70,7 @@ def package_bundle(bundle: Path, out: Path, weights: str | Path | None = None) -
     Args:
         bundle: folder of the bundle in the checkout.
         out: folder for the archive.
-        weights: see `scripts.package.provenance.weights_file`; ``none`` for an archive without.
+        weights: see `scripts.weights.provenance.weights_file`; ``none`` for an archive without.
 
     Raises:
         InputError: see `scripts.package.stage.stage_bundle` and `check_staged`.

@@ -13,8 +13,8 @@ from pathlib import Path
 from scripts.bundles import ROOT
 from scripts.errors import InputError
 from scripts.package.bake import ENCODER, bake_training
-from scripts.package.modules import config_modules, needed_files
-from scripts.package.provenance import Provenance, provenance_of
+from scripts.package.needed_files import config_modules, needed_files
+from scripts.weights.provenance import Provenance, provenance_of
 
 __all__ = ["check_staged", "stage_bundle"]
 
@@ -171,7 +171,7 @@ def _ship_weights(weights: Path, target: Path, found: Provenance) -> None:
     if encoder:
         import torch
 
-        from scripts.networks.encoder_weights import read_encoder_state
+        from scripts.weights.encoder_state import read_encoder_state
 
         (target / ENCODER).parent.mkdir()
         torch.save({"encoder": read_encoder_state(weights), "variant": variant}, target / ENCODER)

@@ -15,7 +15,7 @@ import SimpleITK as sitk  # noqa: N813 - the name that its own pages use
 import torch
 
 from scripts.package import unpack_bundle
-from scripts.package.provenance import file_sha256
+from scripts.weights.provenance import file_sha256
 from tests.io.test_read import write_series
 from tests.label.conftest import Server, run_bundle
 

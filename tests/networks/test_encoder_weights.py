@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scripts.errors import InputError
-from scripts.networks import Encoder, PretrainNet, ViTEncoder, freeze, load_encoder, read_encoder_state
+from scripts.networks import Encoder, PretrainNet, ViTEncoder, freeze, load_encoder
+from scripts.weights.encoder_state import read_encoder_state
 
 WIDTHS = (2, 3, 4, 5, 6)
 State = dict[str, Tensor]

@@ -18,7 +18,7 @@ from scripts.bundles import BUNDLE_NAMES, BUNDLES, ROOT
 from scripts.errors import InputError
 from scripts.package import check_staged, package_bundle, package_bundles, stage_bundle, unpack_bundle
 from scripts.package.bake import bake_settings
-from scripts.package.modules import config_modules, needed_files
+from scripts.package.needed_files import config_modules, needed_files
 
 
 @pytest.fixture

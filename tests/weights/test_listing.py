@@ -13,10 +13,10 @@ import pytest
 import torch
 from monai.networks.nets import BasicUNet
 
-from scripts import weights
 from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.networks import Encoder
+from scripts.weights import listing
 
 WIDTHS = (2, 3, 4, 5, 6)
 PRETRAINING: dict[str, Any] = {
@@ -72,8 +72,8 @@ def unet() -> BasicUNet:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty checkout."""
-    monkeypatch.setattr(weights, "ROOT", tmp_path)
-    monkeypatch.setattr(weights, "BUNDLES", tmp_path / "bundles")
+    monkeypatch.setattr(listing, "ROOT", tmp_path)
+    monkeypatch.setattr(listing, "BUNDLES", tmp_path / "bundles")
     return tmp_path
 
 
@@ -95,7 +95,7 @@ def test_tells_hash_training_encoder_and_evaluation(root: Path) -> None:
     encoder = save(root / "bundles" / "pretrain_seqinv", Encoder(features=WIDTHS), PRETRAINING)
     task = save(root / "bundles" / "ixi_seg", unet(), {**TASK, "encoder": encoder[:12]})
     evaluate(root / "bundles" / "ixi_seg", SUMMARY)
-    told = weights.tell_weights()
+    told = listing.describe_weights()
     first, second, third, _ = told.split("\n\n")
     assert first.startswith("pretrain_seqinv\n  bundles/pretrain_seqinv/models/model.pt\n    size        0.0 MB\n")
     assert f"    SHA-256     {encoder}\n" in first
@@ -126,7 +126,7 @@ def test_an_encoder_that_is_not_there_and_an_old_evaluation_are_told_as_such(roo
     save(root / "bundles" / "ixi_seg", unet(), {**TASK, "encoder": "0123456789ab"})
     evaluate(root / "bundles" / "ixi_seg", SUMMARY, age=60)
     save(root / "bundles" / "ixi_denoise", unet(), {**TASK, "encoder": "", "variant": "scratch"})
-    told = weights.tell_weights()
+    told = listing.describe_weights()
     assert "encoder     0123456789ab, frozen, which is none of those listed here" in told
     assert "DSC" not in told
     assert "encoder     none pretrained (scratch)" in told
@@ -143,7 +143,7 @@ def test_damaged_files_are_told_and_the_others_too(root: Path) -> None:
     diverged = unet()
     diverged.conv_0.conv_0.conv.bias.data.fill_(float("nan"))
     save(bundles / "ixi_denoise", diverged, TASK)
-    parts = [" ".join(part.split()) for part in weights.tell_weights().split("\n\n")]
+    parts = [" ".join(part.split()) for part in listing.describe_weights().split("\n\n")]
     assert "damaged model.pt: is no weights file of torch, or damaged" in parts[0]
     assert "checkpoint.pt is damaged, or no checkpoint of this project: move it away" in parts[1]
     assert "T2w, variant seqinv, real cohort" in parts[2]
@@ -156,7 +156,7 @@ def test_weights_without_a_fitting_checkpoint_are_of_unknown_training(root: Path
     torch.save(Encoder(features=WIDTHS).state_dict(), folder / "models" / "model.pt")
     (root / "bundles" / "ixi_seg" / "models").mkdir(parents=True)
     torch.save(unet().state_dict(), root / "bundles" / "ixi_seg" / "models" / "model.pt")
-    first, second, *_ = weights.tell_weights().split("\n\n")
+    first, second, *_ = listing.describe_weights().split("\n\n")
     assert "the checkpoint beside it is of other weights, so nothing is known of its training" in first
     assert "seqinv," not in first
     assert "training    unknown: no checkpoint lies beside it" in second
@@ -167,7 +167,7 @@ def test_variants_in_folders_of_their_own_are_listed(root: Path) -> None:
     save(folder / "scratch", Encoder(features=WIDTHS), {**PRETRAINING, "mode": "base"})
     (folder / "models").mkdir()
     (folder / "scratch" / "models").rename(folder / "models" / "base")
-    told = weights.tell_weights()
+    told = listing.describe_weights()
     assert "bundles/pretrain_seqinv/models/base/model.pt" in told
     assert "training    base, NTXentLoss" in told
 
@@ -180,7 +180,7 @@ def test_folders_of_a_demo_and_of_an_experiment(root: Path, tmp_path: Path) -> N
     ):
         encoder = save(folder / runs[0], Encoder(features=WIDTHS), PRETRAINING)
         save(folder / runs[1], unet(), {**TASK, "encoder": encoder[:12]})
-        told = weights.tell_weights(folder)
+        told = listing.describe_weights(folder)
         assert told.count("no weights; make them with") == 4
         after = told[told.index(f"In {folder}:") :]
         assert after.count("bundle      pretrain_seqinv") == after.count("bundle      arc_lesion") == 1
@@ -189,7 +189,7 @@ def test_folders_of_a_demo_and_of_an_experiment(root: Path, tmp_path: Path) -> N
 
 def test_refuses_a_folder_without_weights(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none is no folder: give that of a demo or an experiment"):
-        weights.tell_weights(tmp_path / "none")
+        listing.describe_weights(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty holds no weights: give the folder of a demo or an experiment"):
-        weights.tell_weights(tmp_path / "empty")
+        listing.describe_weights(tmp_path / "empty")

@@ -107,5 +107,5 @@ def _data_files(tree: ast.Module, path: Path) -> Iterator[Path]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"[\w.-]+\.\w+", node.value):
             file = path.parent / node.value
-            if file.is_file():
+            if file.is_file() and file.suffix != ".py":
                 yield file

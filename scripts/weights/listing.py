@@ -10,17 +10,17 @@ from typing import Any
 
 from scripts.bundles import BUNDLE_NAMES, BUNDLES, ROOT
 from scripts.errors import InputError
-from scripts.package.provenance import Provenance, plain_value, provenance_of, voxel_spacing
 from scripts.tasks import PRETRAIN_BUNDLE
+from scripts.weights.provenance import Provenance, plain_value, provenance_of, voxel_spacing
 
-__all__ = ["Entry", "find_weights", "tell_weights"]
+__all__ = ["describe_weights"]
 
 _WIDTH = 100
 _TRAIN = "python -m monai.bundle run --config_file bundles/{name}/configs/train.json"
 
 
 @dataclass(frozen=True)
-class Entry:
+class _Entry:
     """Weights of a bundle: their file, and what is known of it, or the error that says why nothing is."""
 
     bundle: str
@@ -28,7 +28,7 @@ class Entry:
     found: Provenance | InputError
 
 
-def tell_weights(out: str | Path | None = None) -> str:
+def describe_weights(out: str | Path | None = None) -> str:
     """Return in words what weights the checkout's bundles have, or how to make them.
 
     Args:
@@ -37,19 +37,19 @@ def tell_weights(out: str | Path | None = None) -> str:
     Raises:
         InputError: ``out`` is no folder, or holds no weights.
     """
-    own = [entry for name in BUNDLE_NAMES for entry in find_weights(BUNDLES / name, name)]
+    own = [entry for name in BUNDLE_NAMES for entry in _find_weights(BUNDLES / name, name)]
     other = _below(Path(out)) if out is not None else []
     if out is not None and not other:
         raise InputError(f"--out {out} holds no weights: give the folder of a demo or an experiment that has trained")
     encoders = [entry for entry in (*own, *other) if entry.bundle == PRETRAIN_BUNDLE]
-    parts = [_told_bundle(name, [entry for entry in own if entry.bundle == name], encoders) for name in BUNDLE_NAMES]
+    parts = [_about_bundle(name, [entry for entry in own if entry.bundle == name], encoders) for name in BUNDLE_NAMES]
     if out is not None:
         parts.append(f"In {out}:")
         parts += ["\n".join(_lines(entry, encoders, named=True)) for entry in other]
     return "\n\n".join(parts)
 
 
-def find_weights(folder: Path, bundle: str) -> list[Entry]:
+def _find_weights(folder: Path, bundle: str) -> list[_Entry]:
     """Return the weights in a folder laid out as a bundle: ``models/model.pt``, ``models/*/model.pt``.
 
     Args:
@@ -60,41 +60,41 @@ def find_weights(folder: Path, bundle: str) -> list[Entry]:
     return [_entry(bundle, path) for path in paths if path.is_file()]
 
 
-def _entry(bundle: str, path: Path) -> Entry:
+def _entry(bundle: str, path: Path) -> _Entry:
     found: Provenance | InputError
     try:
         _check(path)
         found = provenance_of(path, bundle)
     except InputError as error:
         found = error
-    return Entry(bundle, path, found)
+    return _Entry(bundle, path, found)
 
 
 def _check(path: Path) -> None:
     """Raise an `InputError` for a file that holds no whole, finite encoder."""
     import torch
 
-    from scripts.networks import read_encoder_state
+    from scripts.weights.encoder_state import read_encoder_state
 
     for name, value in read_encoder_state(path).items():
         if not bool(torch.isfinite(value).all()):
             raise InputError(f"{path}: {name} holds NaN or infinity; that training diverged, train again")
 
 
-def _below(out: Path) -> list[Entry]:
+def _below(out: Path) -> list[_Entry]:
     """Return the weights of a demo, or of the runs of an experiment."""
     if not out.is_dir():
         raise InputError(f"--out {out} is no folder: give that of a demo or an experiment")
-    found = find_weights(out, PRETRAIN_BUNDLE)
+    found = _find_weights(out, PRETRAIN_BUNDLE)
     for name in BUNDLE_NAMES:
-        found += find_weights(out / name, name)
+        found += _find_weights(out / name, name)
     for run in sorted((out / "runs").glob("*/")):
         name = next((name for name in BUNDLE_NAMES if run.name.startswith(f"{name}-")), PRETRAIN_BUNDLE)
-        found += find_weights(run, name)
+        found += _find_weights(run, name)
     return found
 
 
-def _told_bundle(name: str, entries: Sequence[Entry], encoders: Sequence[Entry]) -> str:
+def _about_bundle(name: str, entries: Sequence[_Entry], encoders: Sequence[_Entry]) -> str:
     lines = [name]
     for entry in entries:
         lines += _lines(entry, encoders)
@@ -103,7 +103,7 @@ def _told_bundle(name: str, entries: Sequence[Entry], encoders: Sequence[Entry])
     return "\n".join(lines)
 
 
-def _lines(entry: Entry, encoders: Sequence[Entry], *, named: bool = False) -> Iterator[str]:
+def _lines(entry: _Entry, encoders: Sequence[_Entry], *, named: bool = False) -> Iterator[str]:
     """Yield what is known of weights, line by line; a path has a line of its own, as it cannot be broken."""
     yield f"  {_short(entry.path)}"
     if isinstance(entry.found, InputError):
@@ -158,15 +158,15 @@ def _training(found: Provenance) -> str:
 
 def _subjects(settings: Mapping[str, Any]) -> str:
     if "training_subjects" in settings:
-        told = str(settings["training_subjects"])
-        return f"trained on {told}" if " subjects" in told else f"trained on subjects {told}"
+        subjects = str(settings["training_subjects"])
+        return f"trained on {subjects}" if " subjects" in subjects else f"trained on subjects {subjects}"
     cohort = plain_value(settings.get("embedded"))
     if isinstance(cohort, Mapping) and "subjects" in cohort:
         return f"{cohort['subjects']} subjects"
     return "unknown number of subjects"
 
 
-def _encoder(settings: Mapping[str, Any], encoders: Sequence[Entry]) -> str:
+def _encoder(settings: Mapping[str, Any], encoders: Sequence[_Entry]) -> str:
     """Return in words which encoder a task was trained on, and where that is."""
     sha = str(settings.get("encoder") or "")
     if not sha:

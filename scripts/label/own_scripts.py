@@ -5,14 +5,39 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-__all__ = ["own_scripts", "reason_of"]
+__all__ = ["own_scripts", "reason_of", "run_config"]
 
 _PACKAGE = "scripts"
 _LOCK = threading.RLock()  # modules are of the whole process
+
+
+def run_config(folder: Path, config: str, kind: str, settings: Mapping[str, Any]) -> None:
+    """Run a config of a bundle by the bundle's own modules.
+
+    Args:
+        folder: of the bundle.
+        config: name of the file.
+        kind: train or infer.
+        settings: that take the place of the config's.
+    """
+    from monai.bundle import ConfigWorkflow
+
+    with own_scripts(folder):
+        workflow = ConfigWorkflow(
+            config_file=str(folder / "configs" / config),
+            meta_file=str(folder / "configs" / "metadata.json"),
+            logging_file=False,
+            workflow_type=kind,
+            **settings,
+        )
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
 
 
 @contextlib.contextmanager
@@ -23,7 +48,7 @@ def own_scripts(folder: Path) -> Iterator[None]:
         folder: of the bundle.
     """
     with _LOCK:
-        ours = _taken()
+        ours = _take_modules()
         path, hook = list(sys.path), sys.excepthook
         sys.path.insert(0, str(folder))
         try:
@@ -31,7 +56,7 @@ def own_scripts(folder: Path) -> Iterator[None]:
         finally:
             sys.path[:] = path
             sys.excepthook = hook
-            _taken()
+            _take_modules()
             sys.modules.update(ours)
 
 
@@ -53,7 +78,7 @@ def reason_of(error: BaseException) -> str | None:
     return None
 
 
-def _taken() -> dict[str, ModuleType]:
+def _take_modules() -> dict[str, ModuleType]:
     """Take the modules of the package out of Python's table and return them."""
     names = [name for name in sys.modules if name == _PACKAGE or name.startswith(f"{_PACKAGE}.")]
     return {name: sys.modules.pop(name) for name in names}

@@ -14,9 +14,9 @@ import torch
 
 from scripts.bundles import BUNDLES, ROOT
 from scripts.errors import InputError
-from scripts.label.served import serve_bundles
+from scripts.label.served_bundles import serve_bundles
 from scripts.package import package_bundle
-from scripts.package.provenance import file_sha256
+from scripts.weights.provenance import file_sha256
 
 
 def refused(names: list[str], app: Path, weights: Path | None = None) -> str:

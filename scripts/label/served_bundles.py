@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError
 from scripts.io.files import atomic_write
 from scripts.package import check_staged, stage_bundle, unpack_bundle
-from scripts.package.provenance import file_sha256, weights_file
 from scripts.tasks import TASKS
+from scripts.weights.provenance import file_sha256, weights_file
 
 __all__ = ["RETRAINED", "SOURCE", "Served", "serve_bundles"]
 
@@ -42,11 +42,11 @@ class Served:
     def __str__(self) -> str:
         metadata = json.loads((self.folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
         known = metadata.get("training", {})
-        told = [str(known[name]) for name in ("variant", "modality") if name in known]
-        told += [f"{known['cohort']} data"] if "cohort" in known else ["nothing known of their training"]
+        words = [str(known[name]) for name in ("variant", "modality") if name in known]
+        words += [f"{known['cohort']} data"] if "cohort" in known else ["nothing known of their training"]
         if self.retrained:
-            told.append(f"trained on {self.retrained['when']} with {self.retrained['images']} labelled images")
-        return f"{self.folder.name}: {metadata['name']}; weights {self.sha256[:12]} ({', '.join(told)})"
+            words.append(f"trained on {self.retrained['when']} with {self.retrained['images']} labelled images")
+        return f"{self.folder.name}: {metadata['name']}; weights {self.sha256[:12]} ({', '.join(words)})"
 
 
 def serve_bundles(names: Sequence[str], app: Path, weights: str | Path | None = None) -> list[Served]:
@@ -58,7 +58,7 @@ def serve_bundles(names: Sequence[str], app: Path, weights: str | Path | None = 
     Args:
         names: of bundles of the checkout, or paths of their archives, as `scripts.package` makes them.
         app: folder of the server.
-        weights: for bundles of the checkout, see `scripts.package.provenance.weights_file`.
+        weights: for bundles of the checkout, see `scripts.weights.provenance.weights_file`.
 
     Raises:
         InputError: an unknown or doubled name, no weights, weights that do not fit, or a damaged archive.
@@ -104,7 +104,7 @@ def _from_archive(path: Path, app: Path) -> Served:
     return _placed(app / "model" / path.stem, file_sha256(path), unpack)
 
 
-def _placed(target: Path, source: str, make: Any) -> Served:
+def _placed(target: Path, source: str, make: Callable[[Path], object]) -> Served:
     """Return a bundle at its place, made anew where its source is another than before."""
     known = _read(target / SOURCE)
     retrained = _read(target / RETRAINED)

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 _INVARIANCE = ("retrieval_top1", "tissue_r2_across_sequences")
-_TOLD = ("mode", "variant", "modality", "cohort", "training_subjects", "label_fraction", "seed", "encoder", "split")
+_KNOWN = ("mode", "variant", "modality", "cohort", "training_subjects", "label_fraction", "seed", "encoder", "split")
 _OWN_NAMES = ("model.pt", "checkpoint.pt")
 _ALIEN = "the checkpoint beside it is of other weights, so nothing is known of its training"
 
@@ -52,7 +52,7 @@ class Provenance:
 
     def as_metadata(self) -> dict[str, Any]:
         """Return what a reader of a shipped bundle wants to know, without any path or name of a subject."""
-        known = {name: self.settings[name] for name in _TOLD if name in self.settings}
+        known = {name: self.settings[name] for name in _KNOWN if name in self.settings}
         if "training_subjects" in known:  # how many; their names are nobody else's business
             known["training_subjects"] = str(known["training_subjects"]).partition(",")[0]
         return {"weights_sha256": self.sha256, "epoch": self.epoch, **known, "evaluation": dict(self.scores)}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scripts.errors import InputError
 from scripts.package.bake import bake_settings
-from scripts.package.provenance import file_sha256, provenance_of, voxel_spacing, weights_file
+from scripts.weights.provenance import file_sha256, provenance_of, voxel_spacing, weights_file
 
 SETTINGS: dict[str, Any] = {"mode": "seqinv", "seed": 2, "channels": "[4, 4]", "protocols": "paper"}
 SUMMARY = """site,modality,class,metric,n,mean,standard_error,low,high,total

@@ -1,0 +1,113 @@
+"""The encoder's tensors in a weights file, whatever form that has."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scripts.errors import InputError
+from scripts.tasks import PRETRAIN_BUNDLE
+
+__all__ = ["BLOCKS", "TRAIN_ENCODER", "WRAPPERS", "encoder_file", "read_encoder_state"]
+
+TRAIN_ENCODER = f"python -m monai.bundle run --config_file bundles/{PRETRAIN_BUNDLE}/configs/train.json"
+"""The command that makes an encoder's weights."""
+BLOCKS = ("conv_0", "down_1", "down_2", "down_3", "down_4")
+"""Names of the levels of a convolutional encoder."""
+WRAPPERS = ("_orig_mod", "module")
+"""Names of the modules that torch.compile and DDP put around a network."""
+
+_CONTAINERS = ("encoder", "model", "state_dict")
+_NOT_ENCODER = ("upcat_", "final_conv.", "projector.", "reconstructor.")
+
+
+def read_encoder_state(path: str | Path) -> dict[str, Tensor]:
+    """Return the encoder's tensors in a weights file, under the names they have in `Encoder` (``conv_0...``).
+
+    Known forms: a `PretrainNet`'s state dict (``encoder.*`` and heads), a training checkpoint
+    (``{"model": ...}``), a bare state dict of an encoder or a BasicUNet, and the published
+    ``{"config", "state_dict"}`` and ``{"encoder"}``; each also with the prefixes that torch.compile
+    (``_orig_mod.``) and DDP (``module.``) leave; and ``.safetensors`` with such names. No code in the file is run.
+
+    Raises:
+        InputError: no such file, not a weights file, more than tensors in it, or no encoder.
+    """
+    path = encoder_file(path)
+    state = {_bare(key): value for key, value in _tensors(_read(path)).items()}
+    if any(key.startswith("encoder.") for key in state):
+        inside = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
+        state = {_bare(key): value for key, value in inside.items()}
+    state = {key: value for key, value in state.items() if not key.startswith(_NOT_ENCODER)}
+    if not any(key.startswith((*BLOCKS, "vit.")) for key in state):
+        raise InputError(
+            f"{path}: holds no encoder (no tensor conv_0.* or encoder.*); take a model.pt of {TRAIN_ENCODER}"
+        )
+    return state
+
+
+def encoder_file(path: str | Path) -> Path:
+    """Return the weights file at a path, which may be the folder of a bundle.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "models" / "model.pt"
+    if not path.is_file():
+        raise InputError(f"{path}: no such weights file; make one with `{TRAIN_ENCODER}` or name another")
+    return path
+
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        with warnings.catch_warnings():
+            # the InputError below says what the warning about TorchScript archives would
+            warnings.filterwarnings("ignore", ".*TorchScript archive.*", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "global" in str(error).lower():
+            raise InputError(
+                f"{path}: holds more than tensors, which could run code when read; if you trust its source, "
+                "read it once with torch.load(..., weights_only=False) and save the state dict alone"
+            ) from error
+        raise InputError(f"{path}: is no weights file of torch, or damaged; copy or download it again") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise InputError(f"{path}: is no weights file of torch, or damaged; copy or download it again") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: is no safetensors file, or damaged; copy or download it again") from error
+    return tensors
+
+
+def _tensors(content: Any) -> dict[str, Tensor]:
+    """Return the tensors by name from the innermost known container."""
+    while isinstance(content, Mapping):
+        inner = next((content[name] for name in _CONTAINERS if isinstance(content.get(name), Mapping)), None)
+        if inner is None:
+            return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+        content = inner
+    return {}
+
+
+def _bare(key: str) -> str:
+    """Return a key without the prefixes that wrappers leave at its front."""
+    parts = key.split(".")
+    while parts[0] in WRAPPERS:
+        parts.pop(0)
+    return ".".join(parts)
