@@ -1,13 +1,33 @@
+"""What all tests share: temporary files in memory, commands by a fork, things made once for all workers."""
+
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the workers of pytest-xdist share the cores
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
+
+from tests.commands.client import Commands
+from tests.commands.ready_store import make_ready_store, use_ready_store
+
+MEMORY = Path("/dev/shm")  # a file system in memory, on Linux
+ROOM = 4 << 30  # bytes
+
+
+def pytest_configure() -> None:
+    """Keep temporary files in memory where there is room: every MLflow store waits for a disk hundreds of times."""
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,6 +37,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], Any]], Any]:
+    """Make something in a new folder once for all workers and return what its maker returned; change none of it."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def get(name: str, make: Callable[[Path], Any]) -> Any:
+        folder, record = base / name, base / f"{name}.pickle"
+        with FileLock(base / f"{name}.lock"):
+            if not record.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a maker that failed
+                folder.mkdir()
+                record.write_bytes(pickle.dumps(make(folder)))
+            return pickle.loads(record.read_bytes())
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def ready_store(shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
+    """An empty MLflow store, which new stores in this process and in commands are copies of."""
+    path: Path = shared("ready_store", lambda folder: make_ready_store(folder / "mlruns.db"))
+    use_ready_store(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def commands(ready_store: Path) -> Iterator[Commands]:
+    """Runs and starts command lines of Python, see `Commands`."""
+    made = Commands(ready_store)
+    yield made
+    made.stop()
 
 
 TISSUES = {  # PD [p.u.], R1 [1/s], R2* [1/s], MTsat [p.u.], R2 [1/s] at 3 T
