@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,8 @@ def run_config(folder: Path, config: str, kind: str, settings: Mapping[str, Any]
             workflow_type=kind,
             **settings,
         )
+        if kind == "train":  # what MLflow keeps of it
+            workflow.parser["merged_config"] = json.dumps(workflow.parser.get(), default=str)
         workflow.initialize()
         workflow.run()
         workflow.finalize()
