@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import platform
+from pathlib import Path
 
 from scripts.errors import report_input_errors
+from scripts.ranks import rank
 
 __all__ = ["keep_freed_memory", "start"]
+
+logger = logging.getLogger(__name__)
 
 # parameters of mallopt(3)
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
-def start() -> None:
-    """Let this process end with one line where its input is wrong, and keep the memory that it frees."""
+def start(bundle_root: str) -> None:
+    """Say that a run has begun; from now on wrong input ends it with one line, and it keeps the memory that it frees.
+
+    Args:
+        bundle_root: folder of the bundle.
+    """
     report_input_errors()
     keep_freed_memory()
+    if rank() == 0:  # data and network may take minutes until the first step
+        logger.info("%s: getting data and network ready", Path(bundle_root).resolve().name)
 
 
 def keep_freed_memory() -> bool:
