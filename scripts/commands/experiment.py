@@ -130,8 +130,11 @@ def compare(
     out: str = "experiments/mini",
     grid: str | None = None,
     tracking_uri: str | None = None,
+    task: str | None = None,
+    modality: str | None = None,
     port: int | None = None,
     open: bool = False,  # noqa: A002
+    picture: str | None = None,
 ) -> None:
     """Serve MLflow on this machine and print the address where the grid's runs stand side by side; Ctrl-C ends it.
 
@@ -139,14 +142,21 @@ def compare(
         out: folder of the grid.
         grid: its name; default: the only one that the store holds.
         tracking_uri: MLflow store; default: mlruns.db in ``out``.
+        task: only its runs.
+        modality: only its runs.
         port: of the server; default: a free one.
         open: open the address in the browser.
+        picture: PNG of MLflow's charts of the runs to write, by Chromium; nothing is served then.
     """
-    from scripts.experiment.pages.compare_runs import serve
+    from scripts.experiment.pages.compare_runs import picture_comparison, serve
     from scripts.experiment.report import find_grid
 
     uri, name = find_grid(out, grid, tracking_uri)
-    serve(uri, name, port=port, open_browser=open)
+    tags = {tag: value for tag, value in {"task": task, "modality": modality}.items() if value is not None}
+    if picture:
+        print(picture_comparison(uri, name, picture, tags=tags, port=port))
+    else:
+        serve(uri, name, tags=tags, port=port, open_browser=open)
 
 
 def _words(value: Words | None) -> list[str] | None:

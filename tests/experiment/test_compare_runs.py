@@ -10,14 +10,18 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from scripts.errors import InputError
-from scripts.experiment.pages.compare_runs import comparison_url, find_runs, mlflow_server, serve, table_url
+from scripts.experiment.pages.compare_runs import comparison_url, find_runs, picture_comparison, serve, table_url
+from scripts.experiment.pages.mlflow_server import mlflow_server
 from scripts.handlers.mlflow_run import MLflowRun
 from scripts.handlers.mlflow_store import CELL_TAG, find_parent, open_store
 
@@ -88,6 +92,13 @@ def test_a_grid_that_is_not_there_is_refused(ids: dict[str, str]) -> None:
         find_runs(ids["uri"], "begun")
 
 
+def test_runs_are_chosen_by_their_tags(ids: dict[str, str]) -> None:
+    found = find_runs(ids["uri"], "mini", {"task": "ixi_seg", "modality": "T1w"})
+    assert found.of_task == {"ixi_seg": find_runs(ids["uri"], "mini").of_task["ixi_seg"]}
+    with pytest.raises(InputError, match="no run of the grid 'mini', task ixi_seg, modality FLAIR, is finished"):
+        find_runs(ids["uri"], "mini", {"task": "ixi_seg", "modality": "FLAIR"})
+
+
 def test_the_address_says_the_runs() -> None:
     address = urlsplit(comparison_url("http://127.0.0.1:5000", "7", ["ab", "cd"]))
     assert (address.netloc, address.path, address.query) == ("127.0.0.1:5000", "/", "")
@@ -118,24 +129,40 @@ def test_a_taken_port_is_told(ids: dict[str, str]) -> None:
             pass
 
 
+@pytest.fixture(scope="module")
+def server(ids: dict[str, str]) -> Iterator[str]:
+    with mlflow_server(ids["uri"]) as (address, process):
+        assert process is not None
+        yield address
+    with pytest.raises(OSError, match="refused"):
+        urlopen(f"{address}/health", timeout=5)
+
+
 @pytest.mark.slow
-def test_a_server_is_not_served_again(ids: dict[str, str]) -> None:
-    with mlflow_server(ids["uri"]) as (server, _):
-        told: list[str] = []
-        serve(f"{server}/", "mini", tell=told.append)
-        text = "\n".join(told)
-        assert f"{server}/#/compare-runs" in text
-        assert "Starting" not in text
-        body = json.dumps({"experiment_ids": [find_runs(server, "mini").experiment], "filter": filter_of(text)})
-        request = Request(
-            f"{server}/api/2.0/mlflow/runs/search", body.encode(), headers={"Content-Type": "application/json"}
-        )
-        with urlopen(request, timeout=20) as answer:
-            found = json.load(answer)["runs"]
+def test_a_server_is_not_served_again(ids: dict[str, str], server: str) -> None:
+    told: list[str] = []
+    serve(f"{server}/", "mini", tell=told.append)
+    text = "\n".join(told)
+    assert f"{server}/#/compare-runs" in text
+    assert "Starting" not in text
+    body = json.dumps({"experiment_ids": [find_runs(server, "mini").experiment], "filter": filter_of(text)})
+    request = Request(
+        f"{server}/api/2.0/mlflow/runs/search", body.encode(), headers={"Content-Type": "application/json"}
+    )
+    with urlopen(request, timeout=20) as answer:
+        found = json.load(answer)["runs"]
     assert len(found) == 9  # the table shows all, the unfinished and the forgotten too
     assert set(find_runs(ids["uri"], "mini").all()) < {run["info"]["run_id"] for run in found}
-    with pytest.raises(OSError, match="refused"):
-        urlopen(f"{server}/health", timeout=5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium to take the picture")
+def test_a_picture_shows_the_charts_of_the_runs_that_were_asked_for(server: str, tmp_path: Path) -> None:
+    path = picture_comparison(server, "mini", tmp_path / "charts.png", tags={"task": "ixi_seg"})
+    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    assert picture.shape == (1000, 1300, 3)
+    charts = picture[300:, 520:]
+    assert ((charts.max(-1) - charts.min(-1)) > 60).mean() > 0.005  # MLflow's own page is grey there; bars are coloured
 
 
 def filter_of(text: str) -> str:

@@ -30,4 +30,4 @@ def test_a_picture_shows_what_scripts_made_of_the_page(tmp_path: Path) -> None:
 def test_without_a_browser_the_user_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="install chromium"):
-        screenshot("about:blank", tmp_path / "page.png")
+        screenshot("about:blank", tmp_path / "page.png", size=(640, 300), cut=0)

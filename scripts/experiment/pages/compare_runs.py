@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
 import sys
-import time
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import quote
-from urllib.request import urlopen
 
 from scripts.errors import InputError
+from scripts.experiment.pages.mlflow_server import is_server, mlflow_server
+from scripts.experiment.pages.screenshot import find_browser, screenshot
 from scripts.handlers.mlflow_store import CELL_TAG, find_parent, open_store
 from scripts.variants import variant_order
 
-__all__ = ["GridRuns", "comparison_url", "find_runs", "mlflow_server", "serve", "table_url"]
+__all__ = ["GridRuns", "comparison_url", "find_runs", "picture_comparison", "serve", "table_url"]
 
-_HOST = "127.0.0.1"
+_PICTURE = (1300, 1000)  # pixels
+_ASSISTANT = 450  # pixels of a panel that MLflow opens at the right and that says nothing on runs
 _tell = partial(print, flush=True)  # whoever reads a pipe shall see the address while the server runs
-_PATIENCE = 120.0  # seconds until the server must answer; it takes some fifteen on two quiet cores
 
 
 @dataclass(frozen=True)
@@ -39,23 +34,26 @@ class GridRuns:
         experiment: MLflow's id of the experiment they lie in.
         parent: id of the run that they lie beneath.
         of_task: task -> ids of its runs, by modality, label fraction, variant and seed.
+        tags: that all of them have, by which they were chosen.
     """
 
     experiment: str
     parent: str
-    of_task: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    of_task: Mapping[str, Sequence[str]]
+    tags: Mapping[str, str]
 
     def all(self) -> list[str]:
         """Return the ids of all runs, task after task."""
         return [run for runs in self.of_task.values() for run in runs]
 
 
-def find_runs(uri: str, grid: str) -> GridRuns:
+def find_runs(uri: str, grid: str, tags: Mapping[str, str] | None = None) -> GridRuns:
     """Return the evaluated runs of a grid as last started, of each cell the last one.
 
     Args:
         uri: MLflow store.
         grid: name of the grid.
+        tags: only runs with these, such as ``{"task": "ixi_seg", "modality": "T1w"}``.
 
     Raises:
         InputError: the store has no such grid, or none of its runs is finished.
@@ -65,14 +63,17 @@ def find_runs(uri: str, grid: str) -> GridRuns:
     if parent is None:
         raise InputError(f"{uri} holds no grid {grid!r}: start it with `python -m scripts experiment run`")
     planned = _planned(client, parent)
-    latest = {cell: run for run in _evaluated(client, parent) if (cell := run.data.tags.get(CELL_TAG)) in planned}
+    wanted = set((tags or {}).items())
+    evaluated = [run for run in _evaluated(client, parent) if wanted <= set(run.data.tags.items())]
+    latest = {cell: run for run in evaluated if (cell := run.data.tags.get(CELL_TAG)) in planned}
     if not latest:
-        raise InputError(f"no run of the grid {grid!r} is finished: type its `experiment run` command again")
+        of = "".join(f", {name} {value}," for name, value in (tags or {}).items()).replace(",,", ",")
+        raise InputError(f"no run of the grid {grid!r}{of} is finished: type its `experiment run` command again")
     variants = variant_order({run.data.tags.get("variant", "") for run in latest.values()})
     of_task: dict[str, list[str]] = {}
     for run in sorted(latest.values(), key=lambda run: _place(run.data.tags, variants)):
         of_task.setdefault(run.data.tags.get("task", "other"), []).append(str(run.info.run_id))
-    return GridRuns(str(parent.info.experiment_id), str(parent.info.run_id), of_task)
+    return GridRuns(str(parent.info.experiment_id), str(parent.info.run_id), of_task, tags or {})
 
 
 def comparison_url(server: str, experiment: str, runs: Sequence[str]) -> str:
@@ -111,6 +112,7 @@ def serve(
     uri: str,
     grid: str,
     *,
+    tags: Mapping[str, str] | None = None,
     port: int | None = None,
     open_browser: bool = False,
     tell: Callable[[str], object] = _tell,
@@ -120,6 +122,7 @@ def serve(
     Args:
         uri: MLflow store; one that is a server already is not served again.
         grid: name of the grid.
+        tags: only runs with these.
         port: of the server; None takes a free one.
         open_browser: open the comparison of all runs.
         tell: takes lines for the user.
@@ -127,14 +130,14 @@ def serve(
     Raises:
         InputError: no such grid, none of its runs finished, or the server does not start.
     """
-    found = find_runs(uri, grid)
-    if uri.startswith(("http://", "https://")):
-        _announce(uri.rstrip("/"), found, open_browser, tell)
-        return
-    tell("Starting MLflow ...")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("MLflow is stopped."))
+    found = find_runs(uri, grid, tags)
+    if not is_server(uri):
+        tell("Starting MLflow ...")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("MLflow is stopped."))
     with mlflow_server(uri, port=port) as (server, process):
         _announce(server, found, open_browser, tell)
+        if process is None:
+            return
         tell("Ctrl-C ends the server.")
         try:
             process.wait()
@@ -142,30 +145,26 @@ def serve(
             tell("MLflow is stopped.")
 
 
-@contextmanager
-def mlflow_server(uri: str, *, port: int | None = None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Serve an MLflow store on this machine alone; give its address and its process, and stop it afterwards.
+def picture_comparison(
+    uri: str, grid: str, png: str | Path, *, tags: Mapping[str, str] | None = None, port: int | None = None
+) -> Path:
+    """Return the path of a picture of MLflow's charts of a grid's runs.
+
+    Args:
+        uri: MLflow store.
+        grid: name of the grid.
+        png: where the picture goes.
+        tags: only runs with these.
+        port: of the server; None takes a free one.
 
     Raises:
-        InputError: the port is taken, or the server does not start.
+        InputError: no such grid, none of its runs finished, no browser, or the server does not start.
     """
-    port = _free_port(port)
-    # the server's jobs (of evaluations that are not ours) would take a gigabyte and half a minute
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", _HOST]
-    process = subprocess.Popen(
-        [*command, "--port", str(port), "--workers", "1"],
-        env={**os.environ, **quiet},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is ours, and the server's workers end with it
-    )
-    server = f"http://{_HOST}:{port}"
-    try:
-        _wait(server, process)
-        yield server, process
-    finally:
-        _stop(process)
+    find_browser()
+    found = find_runs(uri, grid, tags)
+    with mlflow_server(uri, port=port) as (server, _):
+        url = table_url(server, found.experiment, found.parent, tags=found.tags, charts=True)
+        return screenshot(url, png, size=_PICTURE, cut=_ASSISTANT)
 
 
 def _announce(server: str, found: GridRuns, open_browser: bool, tell: Callable[[str], object]) -> None:
@@ -173,9 +172,9 @@ def _announce(server: str, found: GridRuns, open_browser: bool, tell: Callable[[
     tell(f"All {len(found.all())} runs side by side:\n  {every}")
     for task, runs in found.of_task.items():
         side = comparison_url(server, found.experiment, runs)
-        charts = table_url(server, found.experiment, found.parent, tags={"task": task}, charts=True)
+        charts = table_url(server, found.experiment, found.parent, tags={**found.tags, "task": task}, charts=True)
         tell(f"{task}, {len(runs)} runs, side by side and as charts:\n  {side}\n  {charts}")
-    tell(f"As a table:\n  {table_url(server, found.experiment, found.parent)}")
+    tell(f"As a table:\n  {table_url(server, found.experiment, found.parent, tags=found.tags)}")
     if open_browser:
         webbrowser.open(every)
 
@@ -209,39 +208,3 @@ def _place(tags: Mapping[str, str], variants: Sequence[str]) -> tuple[Any, ...]:
     is_task = tags.get("task") != "pretrain"
     fraction, variant = float(tags.get("fraction", 1)), variants.index(tags.get("variant", ""))
     return is_task, tags.get("task", ""), tags.get("modality", ""), fraction, variant, tags.get("seed", "")
-
-
-def _free_port(wanted: int | None) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, wanted or 0))
-        except OSError:
-            raise InputError(f"port {wanted} is taken: give another by --port, or none for a free one") from None
-        return int(probe.getsockname()[1])
-
-
-def _wait(server: str, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + _PATIENCE
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise InputError(f"MLflow's server ended at once, status {process.returncode}: try `mlflow server` by hand")
-        try:
-            with urlopen(f"{server}/health", timeout=2):
-                return
-        except (URLError, OSError):
-            time.sleep(0.3)
-    raise InputError(f"MLflow's server gave no answer in {_PATIENCE:.0f} s: try `mlflow server` by hand")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server and its workers, which are of its process group."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(timeout=10)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
-        return
