@@ -148,7 +148,7 @@ def acquire(
     signal = signal * torch.from_numpy(np.exp(np.float32(bias) * sensitivity)) / level
     seen = reslice(signal.numpy()[None], head.anatomy.grid, view)[0]
     draws = torch.from_numpy(rng.standard_normal((2, *seen.shape), dtype=np.float32))
-    noisy = physics.rician(torch.from_numpy(seen), noise, noise=draws)
+    noisy = physics.rician(torch.from_numpy(seen), noise, draws)
     stored: NDArray[np.int16] = np.rint(noisy.numpy() * (100.0 * gain)).clip(0, 32767).astype(np.int16)
     return stored
 

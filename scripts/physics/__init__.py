@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from scripts.physics.fields import bspline_basis, draw_field, evaluate_bspline, greville, multiplicative_field
+from scripts.physics.mp2rage import mp2rage
+from scripts.physics.mprage import mprage, mprage_closed_form
 from scripts.physics.noise import rician
 from scripts.physics.protocols import (
     PRESETS,
@@ -13,7 +15,6 @@ from scripts.physics.protocols import (
     load_prior,
     typical_protocols,
 )
-from scripts.physics.rage import mp2rage, mprage, mprage_closed_form
 from scripts.physics.signals import flair, fse, gre
 from scripts.physics.simulate import simulate
 

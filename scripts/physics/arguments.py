@@ -21,6 +21,11 @@ def as_tensors(maps: Sequence[TensorLike], settings: Sequence[TensorLike]) -> tu
         maps: tissue maps; the tensors among them give the device and, promoted, the dtype (torch's default
             dtype and the CPU where all are plain numbers).
         settings: protocol parameters.
+
+    Examples:
+        >>> (pd,), (te, tr) = as_tensors([torch.tensor([80.0], dtype=torch.float64)], [0.1, torch.tensor(5)])
+        >>> te, tr
+        (tensor(0.1000, dtype=torch.float64), tensor(5., dtype=torch.float64))
     """
     tensors = [value for value in maps if isinstance(value, Tensor)]
     dtype = torch.get_default_dtype()
@@ -41,6 +46,10 @@ def flip_factors(flip_angle: Tensor, transmit: TensorLike | None) -> tuple[Tenso
 
     1 - cos(a) = 2 sin(a / 2)^2 keeps its digits at the small angles of gradient-echo trains, where cos(a)
     loses them to rounding in float32.
+
+    Examples:
+        >>> [round(factor.item(), 4) for factor in flip_factors(torch.tensor(30.0), transmit=2.0)]  # of 60 degrees
+        [0.866, 0.5]
     """
     angle = torch.deg2rad(flip_angle)
     if transmit is not None:
@@ -49,7 +58,12 @@ def flip_factors(flip_angle: Tensor, transmit: TensorLike | None) -> tuple[Tenso
 
 
 def gain(pd: Tensor, receive: TensorLike | None, factor: Tensor | None = None) -> Tensor:
-    """Return ``pd`` times the ``receive`` field (1 if None) times ``factor`` (1 if None)."""
+    """Return ``pd`` times the ``receive`` field (1 if None) times ``factor`` (1 if None).
+
+    Examples:
+        >>> gain(torch.tensor(80.0), receive=1.1, factor=torch.tensor(0.5))
+        tensor(44.)
+    """
     if receive is not None:
         pd = pd * torch.as_tensor(receive, dtype=pd.dtype, device=pd.device)
     return pd if factor is None else pd * factor

@@ -32,6 +32,12 @@ def bspline_basis(
 
     Raises:
         InputError: if there are fewer than 4 control points or no point.
+
+    Examples:
+        On a knot the cubic B-spline weighs its neighbours with 1/6, 4/6 and 1/6:
+
+        >>> (6 * bspline_basis(2, 4)).round(decimals=4).tolist()
+        [[1.0, 4.0, 1.0, 0.0], [0.0, 1.0, 4.0, 1.0]]
     """
     if n_control < 4 or size < 1:
         raise InputError(f"B-spline: {n_control} control points for {size} points; give at least 4 for at least 1")
@@ -43,6 +49,12 @@ def greville(n_control: int, *, device: torch.device | str = "cpu", dtype: torch
 
     Returns:
         (n_control,); as coefficients they give linspace(-1, 1, size).
+
+    Examples:
+        >>> greville(5).tolist()
+        [-2.0, -1.0, 0.0, 1.0, 2.0]
+        >>> (bspline_basis(5, 5) @ greville(5)).round(decimals=4).tolist()
+        [-1.0, -0.5, 0.0, 0.5, 1.0]
     """
     index = torch.arange(n_control, device=device, dtype=torch.float64)
     return (2 * (index - 1) / (n_control - 3) - 1).to(dtype)
@@ -57,6 +69,14 @@ def evaluate_bspline(coefficients: Tensor, size: tuple[int, int, int]) -> Tensor
 
     Returns:
         (N, I, J, K, C), contiguous.
+
+    Examples:
+        Where only one control point of 7 along each axis is 1, its voxel holds (4/6)^3 = 8/27 = 0.296:
+
+        >>> coefficients = torch.zeros(1, 7, 7, 7, 1)
+        >>> coefficients[0, 3, 3, 3] = 1
+        >>> round(evaluate_bspline(coefficients, (5, 5, 5))[0, 2, 2, 2].item(), 3)
+        0.296
     """
     n, n1, n2, n3, channels = coefficients.shape
     rows, columns, slices = (
@@ -88,6 +108,11 @@ def draw_field(
 
     Returns:
         (n, n1, n2, n3, 1), for `multiplicative_field`.
+
+    Examples:
+        >>> field = draw_field(2, 20, 0.3, torch.Generator().manual_seed(0))
+        >>> tuple(field.shape), round(field.std().item(), 2)
+        ((2, 20, 20, 20, 1), 0.3)
     """
     grid = (n_control,) * 3 if isinstance(n_control, int) else n_control
     noise = torch.randn((n, *grid, 1), generator=generator, device=generator.device).to(device)
@@ -103,6 +128,10 @@ def multiplicative_field(coefficients: Tensor, size: tuple[int, int, int]) -> Te
 
     Returns:
         (N, 1, I, J, K); a receive field as it is, a transmit field likewise.
+
+    Examples:
+        >>> multiplicative_field(torch.full((1, 4, 4, 4, 1), 0.6931472), (2, 2, 1)).flatten().round(decimals=4).tolist()
+        [2.0, 2.0, 2.0, 2.0]
     """
     return evaluate_bspline(coefficients, size).exp_().movedim(-1, 1)
 

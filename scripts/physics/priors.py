@@ -146,5 +146,10 @@ _PRIORS = {"paper": _PAPER, "released": _RELEASED, "physical": _PHYSICAL}
 
 
 def preset_prior(preset: str) -> dict[str, Any]:
-    """Return a copy of the prior named ``preset``, one of `PRESETS`."""
+    """Return a copy of the prior named ``preset``, one of `PRESETS`.
+
+    Examples:
+        >>> preset_prior("paper")["mprage"]["ti"]
+        {'uniform': [0.6, 0.9]}
+    """
     return copy.deepcopy(_PRIORS[preset])

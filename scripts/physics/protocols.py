@@ -41,6 +41,10 @@ class Protocol:
 
     Raises:
         InputError: if the sequence is unknown or a parameter is missing, unknown or not a finite number.
+
+    Examples:
+        >>> print(Protocol("fse", {"tr": 5.0, "te": 0.1}))
+        FSE TR 5000 TE 100 ms
     """
 
     sequence: str
@@ -83,13 +87,22 @@ def default_protocol(sequence: str, **changes: float) -> Protocol:
 
     Raises:
         InputError: if the sequence or a parameter is unknown.
+
+    Examples:
+        >>> print(default_protocol("mprage", ti=1.1))
+        MPRAGE TR 2300 TE 3.0 TI 1100 ms FA 9 deg
     """
     _check_sequence(sequence)
     return Protocol(sequence, {**DEFAULTS[sequence], **changes})
 
 
 def typical_protocols() -> dict[str, Protocol]:
-    """Return one protocol for each weighting a radiologist would name, by that name, e.g. for figures."""
+    """Return one protocol for each weighting a radiologist would name, by that name, e.g. for figures.
+
+    Examples:
+        >>> list(typical_protocols())
+        ['MPRAGE', 'T1w GRE', 'PDw FSE', 'T2w FSE', 'FLAIR', 'MTw GRE', 'MP2RAGE']
+    """
     return {
         "MPRAGE": default_protocol("mprage"),
         "T1w GRE": default_protocol("gre"),
@@ -116,6 +129,14 @@ def load_prior(preset: str | Mapping[str, Any]) -> Prior:
 
     Raises:
         InputError: if a preset, sequence, parameter or distribution does not exist, or nothing is left.
+
+    Examples:
+        The paper's Table 5, and its MPRAGE alone with a fixed inversion time:
+
+        >>> list(load_prior("paper")), load_prior("paper")["fse"]["te"]
+        (['fse', 'gre_mt', 'flair', 'mprage'], {'loguniform': [0.001, 3.0]})
+        >>> load_prior({"preset": "paper", "sequences": ["mprage"], "mprage": {"ti": 0.9}})["mprage"]["ti"]
+        0.9
     """
     changes = {"preset": preset} if isinstance(preset, str) else dict(preset)
     base = changes.pop("preset", None)
@@ -146,6 +167,11 @@ def draw_protocol(prior: Mapping[str, Any], sequence: str, generator: torch.Gene
 
     Raises:
         InputError: if the prior does not hold the sequence, or asks for feasible timings and yields none.
+
+    Examples:
+        >>> protocol = draw_protocol(load_prior("physical"), "mprage", torch.Generator().manual_seed(0))
+        >>> 1.7 <= protocol.parameters["tr"] <= 2.7, protocol.parameters["n"] % 1
+        (True, 0.0)
     """
     if sequence not in prior:
         raise InputError(f"prior: does not hold the sequence {sequence!r}; it holds {', '.join(prior)}")

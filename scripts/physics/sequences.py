@@ -65,7 +65,12 @@ _CSF_RESIDUE = 0.1
 
 
 def describe(sequence: str, parameters: Mapping[str, float]) -> str:
-    """Return a short title such as "MPRAGE TR 2300 TE 3.0 TI 900 ms FA 9 deg"."""
+    """Return a short title such as "MPRAGE TR 2300 TE 3.0 TI 900 ms FA 9 deg".
+
+    Examples:
+        >>> describe("mprage", DEFAULTS["mprage"])
+        'MPRAGE TR 2300 TE 3.0 TI 900 ms FA 9 deg'
+    """
     words = [_LABELS[sequence]]
     for label, names in (("TR", ("tr",)), ("TE", ("te",)), ("TI", ("ti", "ti1", "ti2"))):
         times = [1000 * parameters[name] for name in names if name in parameters]
@@ -86,6 +91,12 @@ def find_fault(sequence: str, parameters: Mapping[str, float]) -> str | None:
     TE is shorter than TR and, in a train, than the spacing of its pulses; delays are not negative; flip
     angles lie between 0 and 90 degrees; FLAIR has a TR of more than 4 s and an inversion time near the null
     of CSF.
+
+    Examples:
+        >>> find_fault("flair", {"tr": 9.0, "te": 0.1, "ti": 2.5}) is None
+        True
+        >>> find_fault("flair", {"tr": 9.0, "te": 0.1, "ti": 0.5})
+        'TI is far from the null of CSF'
     """
     return next(_faults(sequence, parameters), None)
 

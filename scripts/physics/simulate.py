@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from scripts.errors import InputError
+from scripts.physics.mp2rage import mp2rage
+from scripts.physics.mprage import mprage, mprage_closed_form
 from scripts.physics.protocols import Protocol
-from scripts.physics.rage import mp2rage, mprage, mprage_closed_form
 from scripts.physics.signals import flair, fse, gre
 
 __all__ = ["R2Source", "simulate"]
@@ -55,6 +56,15 @@ def simulate(
 
     Raises:
         InputError: if shapes or counts do not fit, or R2 is asked for and not given.
+
+    Examples:
+        One voxel of white matter under two sequences; `fse` gives the second alone:
+
+        >>> from scripts.physics import default_protocol
+        >>> maps = torch.tensor([70.0, 0.95, 21.0, 1.5]).view(1, 4, 1, 1, 1)
+        >>> images = simulate(maps, [default_protocol("gre"), default_protocol("fse")], rows=[0, 0])
+        >>> tuple(images.shape), round(images[1].item(), 4), round(fse(70, 0.95, 21.0, te=0.1, tr=5.0).item(), 4)
+        ((2, 1, 1, 1, 1), 8.4978, 8.4978)
     """
     rows = range(len(maps)) if rows is None else rows
     _check(maps, protocols, rows, r2, r2_from)

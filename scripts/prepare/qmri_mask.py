@@ -86,7 +86,7 @@ def simulated_mask(maps: Mapping[str, NDArray[np.float32]], affine: NDArray[np.f
             no value.
         affine: (4, 4) voxel to world [mm].
     """
-    from scripts.physics.rage import mprage
+    from scripts.physics import mprage
     from scripts.prepare.tissue_maps import brain_mask
 
     def bounded(name: str) -> torch.Tensor:

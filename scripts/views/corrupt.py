@@ -21,6 +21,14 @@ def truncate_k_space(image: Tensor, kept: Tensor) -> Tensor:
 
     Returns:
         (N, 1, I, J, K) real; its mean is unchanged.
+
+    Examples:
+        An edge overshoots by Gibbs' constant, 8.95 % of its height:
+
+        >>> image = torch.zeros(1, 1, 1, 1, 1024)
+        >>> image[..., 256:768] = 1
+        >>> round(truncate_k_space(image, torch.tensor([[1.0, 1.0, 0.03]])).max().item(), 3)
+        1.09
     """
     size = image.shape[2:]
     spectrum = torch.fft.rfftn(image, dim=(2, 3, 4))
@@ -34,7 +42,13 @@ def truncate_k_space(image: Tensor, kept: Tensor) -> Tensor:
 
 
 def blank_mask(cuboids: Tensor, size: tuple[int, int, int]) -> Tensor:
-    """Return where any cuboid lies: (N, C, 3, 2) first and past-the-last voxels -> (N, 1, I, J, K) boolean."""
+    """Return where any cuboid lies: (N, C, 3, 2) first and past-the-last voxels -> (N, 1, I, J, K) boolean.
+
+    Examples:
+        >>> cuboid = torch.tensor([[[[0, 2], [0, 3], [1, 2]]]])
+        >>> blank_mask(cuboid, (4, 4, 4)).sum().item()  # 2 x 3 x 1 voxels
+        6
+    """
     i, j, k = (_inside(cuboids[:, :, axis], n) for axis, n in enumerate(size))
     plane = torch.einsum("ncj,nck->ncjk", j, k).flatten(2)
     covered = torch.bmm(i.transpose(1, 2), plane)
@@ -53,6 +67,16 @@ def corrupt(signal: Tensor, mask: Tensor, params: dict[str, Tensor], noise: Tens
 
     Returns:
         image and foreground without the blanked cuboids, each (N, 1, I, J, K).
+
+    Examples:
+        Without any of it, the image stays and all of the foreground is left:
+
+        >>> params = {"bias": torch.zeros(1, 4, 4, 4, 1), "gibbs": torch.ones(1, 3), "noise": torch.zeros(1)}
+        >>> signal = torch.ones(1, 1, 4, 4, 4)
+        >>> nothing = {**params, "cuboids": torch.zeros(1, 1, 3, 2)}
+        >>> image, mask = corrupt(signal, signal > 0, nothing, torch.randn(2, *signal.shape))
+        >>> torch.equal(image, signal), mask.all().item()
+        (True, True)
     """
     size = (signal.shape[2], signal.shape[3], signal.shape[4])
     power = signal.flatten(1).square().sum(1) / mask.flatten(1).sum(1).clamp(min=1)
@@ -63,7 +87,7 @@ def corrupt(signal: Tensor, mask: Tensor, params: dict[str, Tensor], noise: Tens
         rows = rings.nonzero()[:, 0].to(signal.device)
         image = image.index_copy(0, rows, truncate_k_space(image[rows], params["gibbs"][rows]))
     sigma = (params["noise"] * power.sqrt()).view(-1, 1, 1, 1, 1)
-    image = rician(image, sigma, noise=noise)
+    image = rician(image, sigma, noise)
     blank = blank_mask(params["cuboids"], size)
     return image.masked_fill(blank, 0.0), mask & ~blank
 
