@@ -48,15 +48,6 @@ class StoreHeader:
     settings: Mapping[str, Any]
     substitutes: Mapping[str, str]
 
-    def to_source(self, voxels: np.ndarray) -> np.ndarray:
-        """Return voxel coordinates (..., 3) of the RAS+ scan for those of the stored volume."""
-        return np.asarray(voxels) + np.asarray(self.offset)
-
-    def to_world(self, voxels: np.ndarray) -> np.ndarray:
-        """Return world coordinates (..., 3) [mm] for voxel coordinates of the stored volume."""
-        affine = np.asarray(self.affine)
-        return self.to_source(voxels) @ affine[:3, :3].T + affine[:3, 3]
-
 
 def read_header(store_path: str | Path) -> StoreHeader:
     """Return the header of a stored volume.

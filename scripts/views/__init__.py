@@ -1,8 +1,8 @@
 """Views: quantitative maps in, augmented simulated contrasts out, in batches on the device."""
 
 from scripts.views.draw import ViewParameters, generator_for
-from scripts.views.generator import ViewGenerator, region_size, source_coordinates
-from scripts.views.normalise import normalise
+from scripts.views.generator import ViewGenerator, region_size
+from scripts.views.normalise import normalise, zscore_foreground
 from scripts.views.ranges import ViewRanges
 
 __all__ = [
@@ -12,5 +12,5 @@ __all__ = [
     "generator_for",
     "normalise",
     "region_size",
-    "source_coordinates",
+    "zscore_foreground",
 ]

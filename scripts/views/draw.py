@@ -23,6 +23,14 @@ class ViewParameters:
     """Everything that was drawn for N = V * B views, view-major: row v * B + b is view v of anatomy b.
 
     The tensors are float32 on the CPU unless moved by `to`.
+
+    Examples:
+        >>> from scripts.views import ViewGenerator
+        >>> drawn = ViewGenerator("seqinv", patch_size=16).draw(batch=3, step=0)
+        >>> len(drawn.protocols), tuple(drawn.affine.shape), len(drawn.select([0, 3]).protocols)
+        (6, (6, 3, 4), 2)
+        >>> ViewParameters.from_dict(drawn.to_dict()).to_dict() == drawn.to_dict()
+        True
     """
 
     protocols: tuple[Protocol, ...]
@@ -77,7 +85,13 @@ class ViewParameters:
 
 
 def generator_for(*key: int) -> torch.Generator:
-    """Return a CPU generator whose stream depends on the integers of ``key`` alone."""
+    """Return a CPU generator whose stream depends on the integers of ``key`` alone.
+
+    Examples:
+        >>> first, again, other = (torch.rand(1, generator=generator_for(*key)) for key in ((1, 2), (1, 2), (2, 1)))
+        >>> torch.equal(first, again), torch.equal(first, other)
+        (True, False)
+    """
     word = np.random.SeedSequence([len(key), *(k & 0xFFFFFFFFFFFFFFFF for k in key)]).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(word[0]) << 31 | int(word[1]) >> 1)
 
@@ -90,6 +104,15 @@ def draw_protocols(
     ``base`` repeats the default MPRAGE, ``seqaug`` shares one drawn protocol among the views of an anatomy,
     ``seqinv`` draws every view of an anatomy from another sequence (with more views than sequences, each
     sequence comes again only after all have been used, with parameters of its own).
+
+    Examples:
+        >>> from scripts.physics import load_prior
+        >>> drawn = draw_protocols("seqinv", load_prior("paper"), 2, 50, generator_for(0))
+        >>> any(drawn[b].sequence == drawn[50 + b].sequence for b in range(50))
+        False
+        >>> drawn = draw_protocols("seqaug", load_prior("paper"), 2, 50, generator_for(0))
+        >>> all(drawn[b] == drawn[50 + b] for b in range(50))
+        True
     """
     if mode == "base":
         return (default_protocol("mprage"),) * (n_views * batch)
@@ -121,6 +144,13 @@ def draw_views(
         patch_size: side of the views [voxels].
         region_size: side of the region that they are cut from [voxels].
         generator: CPU generator, the only source of randomness.
+
+    Examples:
+        >>> sides = {"patch_size": 16, "region_size": 20}
+        >>> protocols = (default_protocol("mprage"),) * 1000
+        >>> drawn = draw_views(protocols, ViewRanges(), **sides, generator=generator_for(0))
+        >>> abs((drawn.noise > 0).float().mean().item() - 0.8) < 0.05  # `noise_probability`
+        True
     """
     n = len(protocols)
     affine = _draw_affine(n, ranges, (region_size - patch_size) / 2, generator)

@@ -24,17 +24,17 @@ without signal counts as background, so that it cannot squeeze the contrast of w
 
 R2_SOURCES = ("auto", "r2star", "r2", "scaled")
 
-__all__ = ["SIGNAL_FLOOR", "ViewGenerator", "region_size", "source_coordinates"]
+__all__ = ["SIGNAL_FLOOR", "ViewGenerator", "region_size"]
 
 
-def region_size(patch_size: int, margin: float = 1.2) -> int:
-    """Return the side of the region that all views of an anatomy come from: ``margin`` patches, made even."""
-    return 2 * round(patch_size * margin / 2)
+def region_size(patch_size: int) -> int:
+    """Return the side of the region that all views of an anatomy come from: 1.2 patches, made even.
 
-
-def source_coordinates(params: ViewParameters, patch_size: int) -> Tensor:
-    """Return where each voxel of each view came from: (N, P, P, P, 3) voxel coordinates in the region."""
-    return evaluate_bspline(params.control, (patch_size,) * 3)
+    Examples:
+        >>> region_size(96)
+        116
+    """
+    return 2 * round(patch_size * 1.2 / 2)
 
 
 class ViewGenerator:
@@ -57,6 +57,15 @@ class ViewGenerator:
 
     Raises:
         InputError: for an unknown mode, preset, sequence or range, or fewer than two views.
+
+    Examples:
+        Two views of each of three anatomies, from regions of 1.2 patches:
+
+        >>> views = ViewGenerator("seqinv", patch_size=16)
+        >>> maps = torch.tensor([70.0, 0.95, 21.0, 1.5]).view(1, 4, 1, 1, 1).expand(3, 4, *(views.region_size,) * 3)
+        >>> made = views(maps, step=0)
+        >>> tuple(made["image"].shape), len({str(protocol) for protocol in made["params"].protocols})
+        ((6, 1, 16, 16, 16), 6)
     """
 
     def __init__(

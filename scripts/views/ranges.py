@@ -56,6 +56,10 @@ class ViewRanges:
 
         Raises:
             InputError: for a name that is not a range, or a value outside what it may be.
+
+        Examples:
+            >>> ViewRanges.of({"rotation": 30}).rotation, ViewRanges.of(None).rotation
+            (30, 15.0)
         """
         if isinstance(settings, ViewRanges):
             return settings

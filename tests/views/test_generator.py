@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from scripts.physics import default_protocol, simulate
-from scripts.views import ViewGenerator, source_coordinates
+from scripts.physics import default_protocol, evaluate_bspline, simulate
+from scripts.views import ViewGenerator
 from scripts.views.generator import SIGNAL_FLOOR
 
 PATCH = 24
@@ -83,7 +83,7 @@ def test_coordinates_say_where_each_voxel_came_from(maps):
     views = ViewGenerator("seqinv", PATCH)
     params = views.draw(len(maps), 3)
     clean = views.clean(maps, params)
-    where = source_coordinates(params, PATCH)
+    where = evaluate_bspline(params.control, (PATCH,) * 3)
     signal = views.signal(maps, params, range(len(params.protocols)))
     for row in range(len(clean)):
         looked_up = map_coordinates(
@@ -98,7 +98,7 @@ def test_all_views_of_an_anatomy_show_the_same_place(maps):
     """Paint one voxel of the region: every view shows it where its coordinates say."""
     views = ViewGenerator("seqinv", PATCH)
     params = views.draw(1, 6)
-    where = source_coordinates(params, PATCH)
+    where = evaluate_bspline(params.control, (PATCH,) * 3)
     centre = torch.full((3,), (views.region_size - 1) / 2)
     for row in range(len(where)):
         nearest = (where[row] - centre).norm(dim=-1)
