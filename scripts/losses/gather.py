@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from scripts.errors import InputError
+from scripts.ranks import rank, world_size
 
 __all__ = ["gather_views", "gather_with_gradient", "mean_over_ranks"]
 
@@ -20,7 +21,7 @@ def gather_with_gradient(x: Tensor) -> Tensor:
     Every rank must bring the same N. The backward pass sums the gradients of all ranks' losses, so that after
     DDP's averaging the parameters get the gradient of one process holding the global batch.
     """
-    if _world_size() == 1:
+    if world_size() == 1:
         return x
     gathered: Tensor = _AllGather.apply(x)
     return gathered
@@ -54,22 +55,18 @@ def mean_over_ranks(x: Tensor) -> Tensor:
 
     DDP averages the gradients, so the parameters get the gradient of the mean.
     """
-    if _world_size() == 1:
+    if world_size() == 1:
         return x
     mean = x.detach().clone()
     dist.all_reduce(mean)
-    return x + (mean / dist.get_world_size() - x.detach())
-
-
-def _world_size() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return x + (mean / world_size() - x.detach())
 
 
 class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004
         x = x.contiguous()
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        parts = [torch.empty_like(x) for _ in range(world_size())]
         dist.all_gather(parts, x)
         return torch.cat(parts)
 
@@ -78,4 +75,4 @@ class _AllGather(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
-        return total.chunk(dist.get_world_size())[dist.get_rank()]
+        return total.chunk(world_size())[rank()]
