@@ -7,6 +7,7 @@ import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the workers of pytest-xdist share the cores
@@ -72,6 +73,30 @@ def commands(ready_store: Path) -> Iterator[Commands]:
     made = Commands(ready_store)
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="session")
+def package(commands: Commands) -> Callable[..., Any]:
+    """Pack a bundle with `scripts.package.package_bundle`; its check that the archive stands on its own is a fork."""
+    from scripts.package import package_bundle
+
+    def run(words: list[str], *, cwd: Path, env: dict[str, str], **_: Any) -> Any:
+        python = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
+        return commands.run(
+            words,
+            cwd=cwd,
+            env={
+                **env,
+                **python,
+            },
+        )
+
+    def make(*given: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("scripts.package.stage.subprocess", SimpleNamespace(run=run))
+            return package_bundle(*given)
+
+    return make
 
 
 TISSUES = {  # PD [p.u.], R1 [1/s], R2* [1/s], MTsat [p.u.], R2 [1/s] at 3 T

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from monai.bundle import ConfigWorkflow
 
 from scripts.cohort.qmri_cohort import make_qmri_cohort
 from scripts.errors import InputError, find_input_error
+from tests.commands.client import Commands
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = Path("bundles/pretrain_seqinv/configs")
@@ -45,10 +47,16 @@ def configs() -> Path:
     return CONFIGS
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _(ready_store: Path) -> None:
+    """New MLflow stores are copies here."""
+
+
 @pytest.fixture(scope="session")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cohort(shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
     """Ten embedded subjects at 4 mm: five for training, two for validation, three held out."""
-    return make_qmri_cohort(tmp_path_factory.mktemp("cohort") / "qmri", 10, 0, 4.0, progress=False)
+    made: Path = shared("cohort", lambda folder: make_qmri_cohort(folder / "qmri", 10, 0, 4.0, progress=False))
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -94,15 +102,49 @@ def bundle_command() -> Callable[..., list[str]]:
 
 
 @pytest.fixture(scope="session")
-def execute(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a command to its end and return what it said."""
+def execute(
+    environment: dict[str, str], request: pytest.FixtureRequest
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command to its end and return what it said; ``anew``, in a new process of Python instead of a fork."""
 
-    def run(command: list[str], cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def run(
+        command: list[str], cwd: Path = ROOT, timeout: float = 900, *, anew: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        if not anew:
+            commands: Commands = request.getfixturevalue("commands")
+            return commands.run(command, cwd=cwd, env=environment, timeout=timeout)
         return subprocess.run(
             command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
         )
 
     return run
+
+
+@pytest.fixture
+def kill_when(commands: Commands, environment: dict[str, str]) -> Callable[..., None]:
+    """Run a command that ends at a random moment after a file is there, as by SIGKILL."""
+
+    def kill(command: list[str], awaited: Path, at_most: float) -> None:
+        words = [command[0], "-c", _KILLED, str(awaited), str(at_most), *command[2:]]
+        done = commands.run(words, cwd=ROOT, env=environment, timeout=900)
+        assert done.returncode == -signal.SIGPROF, done.stdout + done.stderr
+
+    return kill
+
+
+# The kernel ends it, without a word and whatever it does: nothing here handles this signal. The seconds to it are those
+# of its processor, so that a busy machine changes nothing.
+_KILLED = """
+import os, random, runpy, signal, sys
+awaited, at_most, *sys.argv = sys.argv[1:]
+def look(*_):
+    global awaited
+    if awaited and os.path.exists(awaited):
+        awaited = ""
+        signal.setitimer(signal.ITIMER_PROF, random.SystemRandom().uniform(1e-3, float(at_most)))
+sys.addaudithook(look)
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 @pytest.fixture
@@ -162,17 +204,21 @@ def refusal(run_here: Callable[..., ConfigWorkflow]) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def trained(
-    tmp_path_factory: pytest.TempPathFactory,
+    shared: Callable[[str, Callable[[Path], Any]], Any],
     settings_in: Callable[..., dict[str, Any]],
     bundle_command: Callable[..., list[str]],
     execute: Callable[..., subprocess.CompletedProcess[str]],
 ) -> dict[str, Any]:
     """The card's command, tiny, run once without interruption in a process of its own."""
-    folder = tmp_path_factory.mktemp("trained")
-    settings = settings_in(folder)
-    done = execute(bundle_command(["train.json"], settings))
-    assert done.returncode == 0, done.stderr
-    return {"folder": folder, "settings": settings, "stdout": done.stdout, "stderr": done.stderr}
+
+    def train(folder: Path) -> dict[str, Any]:
+        settings = settings_in(folder)
+        done = execute(bundle_command(["train.json"], settings))
+        assert done.returncode == 0, done.stderr
+        return {"folder": folder, "settings": settings, "stdout": done.stdout, "stderr": done.stderr}
+
+    made: dict[str, Any] = shared("trained", train)
+    return made
 
 
 @pytest.fixture

@@ -96,6 +96,7 @@ def test_runs_from_inside_the_bundle(
     execute: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     settings = settings_in(tmp_path, max_epochs=1, epoch_length=1, mode="base")
-    done = execute(bundle_command(["train.json"], settings, folder=Path("configs")), cwd=root / configs.parent)
+    command = bundle_command(["train.json"], settings, folder=Path("configs"))
+    done = execute(command, cwd=root / configs.parent, anew=True)
     assert done.returncode == 0, done.stderr
     assert torch.load(tmp_path / "models" / "checkpoint.pt", weights_only=True)["iteration"] == 1

@@ -103,7 +103,9 @@ def test_a_mistyped_command_line_shows_the_usage(
 
 
 def test_command_ends_with_status_1(execute: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
-    done = execute([sys.executable, "-m", "scripts", "gallery", str(tmp_path / "x.png"), str(tmp_path / "none")])
+    done = execute(
+        [sys.executable, "-m", "scripts", "gallery", str(tmp_path / "x.png"), str(tmp_path / "none")], anew=True
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""All four bundles packed without weights, unpacked away from the checkout, trained there, packed again with weights."""
+"""All four bundles packed without weights, unpacked elsewhere, trained there, and packed again with weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.cohort.arc_cohort import make_arc_cohort
 from scripts.cohort.ixi_cohort import make_ixi_cohort
-from scripts.package import package_bundle, unpack_bundle
+from scripts.package import unpack_bundle
 
 TASK: dict[str, Any] = {
     "features": [4, 4, 8, 8, 8, 4],
@@ -40,27 +40,22 @@ PRETRAINING: dict[str, Any] = {
 }
 
 
-class Unpacked:
-    """A bundle away from the checkout, and the commands that a user types for it in processes of their own."""
+Shared = Callable[[str, Callable[[Path], Any]], Any]
+Execute = Callable[..., subprocess.CompletedProcess[str]]
 
-    def __init__(self, folder: Path, elsewhere: Path, environment: dict[str, str]) -> None:
+
+class Unpacked:
+    """A bundle away from the checkout, and the commands that a user types for it, each a process of its own."""
+
+    def __init__(self, folder: Path, elsewhere: Path, execute: Execute) -> None:
         self.folder = folder
         self.name = folder.name
         self.elsewhere = elsewhere
-        self.environment = environment
+        self.execute = execute
 
-    def python(self, *words: str, inside: bool) -> subprocess.CompletedProcess[str]:
+    def python(self, *words: str, inside: bool, anew: bool = False) -> subprocess.CompletedProcess[str]:
         """Run Python with the bundle's folder, or one that has nothing to do with it, as the working directory."""
-        cwd = self.folder if inside else self.elsewhere
-        done = subprocess.run(
-            [sys.executable, *words],
-            cwd=cwd,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = self.execute([sys.executable, *words], self.folder if inside else self.elsewhere, anew=anew)
         assert done.returncode == 0, done.stdout + done.stderr
         return done
 
@@ -68,7 +63,8 @@ class Unpacked:
         self, *configs: str, inside: bool, launcher: tuple[str, ...] = (), **settings: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run ``monai.bundle run`` with configs of the bundle."""
-        return self.python(*launcher, *self.words(*configs, inside=inside, **settings), inside=inside)
+        words = self.words(*configs, inside=inside, **settings)
+        return self.python(*launcher, *words, inside=inside, anew=bool(launcher))
 
     def words(self, *configs: str, inside: bool, **settings: Any) -> list[str]:
         """Return the words after ``python`` of that command."""
@@ -83,49 +79,63 @@ class Unpacked:
 
 
 @pytest.fixture(scope="session")
-def unpacked(
-    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
-) -> Callable[[str | Path | None, str], Unpacked]:
-    """Pack a bundle with some weights and unpack it into a folder of its own, or beside the others without any."""
-    beside = tmp_path_factory.mktemp("beside")
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-
-    def make(weights: str | Path | None, name: str) -> Unpacked:
-        into = beside if weights == "none" else tmp_path_factory.mktemp("alone")
-        made = package_bundle(BUNDLES / name, tmp_path_factory.mktemp("dist"), weights)
-        return Unpacked(unpack_bundle(made.path, into), elsewhere, environment)
-
-    return make
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that has nothing to do with any bundle."""
+    return tmp_path_factory.mktemp("elsewhere")
 
 
 @pytest.fixture(scope="session")
-def data_of(tmp_path_factory: pytest.TempPathFactory, cohort: Path) -> dict[str, dict[str, Any]]:
+def data_of(shared: Shared, cohort: Path) -> dict[str, dict[str, Any]]:
     """The settings that name each bundle's data: synthetic, at 4 mm."""
-    folder = tmp_path_factory.mktemp("packaged_heads")
-    ixi = make_ixi_cohort(folder / "ixi", guys=4, hh=1, iop=0, seed=0, spacing=4.0, progress=False)
-    arc = make_arc_cohort(folder / "arc", 5, seed=0, spacing=4.0, progress=False)
-    places = {"ixi_seg": ixi, "ixi_denoise": ixi, "arc_lesion": arc}
+
+    def make(folder: Path) -> dict[str, Path]:
+        ixi = make_ixi_cohort(folder / "ixi", guys=4, hh=1, iop=0, seed=0, spacing=4.0, progress=False)
+        arc = make_arc_cohort(folder / "arc", 5, seed=0, spacing=4.0, progress=False)
+        return {"ixi_seg": ixi, "ixi_denoise": ixi, "arc_lesion": arc}
+
+    places = shared("packaged_heads", make)
     tasks = {name: {**TASK, "dataset_dir": str(place)} for name, place in places.items()}
     return {"pretrain_seqinv": {**PRETRAINING, "dataset_dir": str(cohort)}, **tasks}
 
 
 @pytest.fixture(scope="session")
 def trained_away(
-    unpacked: Callable[[str | Path | None, str], Unpacked], data_of: dict[str, dict[str, Any]]
+    shared: Shared,
+    package: Callable[..., Any],
+    elsewhere: Path,
+    execute: Execute,
+    data_of: dict[str, dict[str, Any]],
 ) -> dict[str, Unpacked]:
     """The four bundles side by side, each trained by its own code; the tasks take the encoder beside them."""
-    bundles = {name: unpacked("none", name) for name in BUNDLE_NAMES}
-    for name, bundle in bundles.items():
-        assert not (bundle.folder / "models").exists()
-        bundle.run("train.json", inside=False, **data_of[name])
-    return bundles
+
+    def make(folder: Path) -> dict[str, Path]:
+        beside = {}
+        for name in BUNDLE_NAMES:
+            archive = package(BUNDLES / name, folder / "dist", "none").path
+            beside[name] = unpack_bundle(archive, folder / "beside")
+        for name, place in beside.items():
+            assert not (place / "models").exists()
+            Unpacked(place, elsewhere, execute).run("train.json", inside=False, **data_of[name])
+        return beside
+
+    made = shared("trained_away", make)
+    return {name: Unpacked(place, elsewhere, execute) for name, place in made.items()}
 
 
 @pytest.fixture(scope="session", params=BUNDLE_NAMES)
 def packed(
     request: pytest.FixtureRequest,
+    shared: Shared,
     trained_away: dict[str, Unpacked],
-    unpacked: Callable[[str | Path | None, str], Unpacked],
+    package: Callable[..., Any],
+    elsewhere: Path,
+    execute: Execute,
 ) -> Unpacked:
     """Each bundle with its weights, unpacked in a folder where there is no other."""
-    return unpacked(trained_away[request.param].folder, request.param)
+    name = request.param
+
+    def make(folder: Path) -> Path:
+        archive = package(BUNDLES / name, folder / "dist", trained_away[name].folder).path
+        return unpack_bundle(archive, folder / "alone")
+
+    return Unpacked(shared(f"packed_{name}", make), elsewhere, execute)

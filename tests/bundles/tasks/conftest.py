@@ -14,6 +14,7 @@ from scripts.cohort.arc_cohort import make_arc_cohort
 from scripts.cohort.ixi_cohort import make_ixi_cohort
 from scripts.networks import Encoder
 
+Shared = Callable[[str, Callable[[Path], Any]], Any]
 BUNDLES = ("ixi_seg", "arc_lesion", "ixi_denoise")
 WIDTHS = [4, 4, 8, 8, 8]
 
@@ -34,24 +35,32 @@ def configs_of(bundle: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def heads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def heads(shared: Shared) -> dict[str, Path]:
     """Five heads of Guys, one of HH, one of IOP, and seven with a lesion, at 4 mm."""
-    folder = tmp_path_factory.mktemp("heads")
-    ixi = make_ixi_cohort(folder / "ixi", guys=5, hh=1, iop=1, seed=0, spacing=4.0, progress=False)
-    arc = make_arc_cohort(folder / "arc", 7, seed=0, spacing=4.0, progress=False)
-    return {"ixi_seg": ixi, "ixi_denoise": ixi, "arc_lesion": arc}
+
+    def make(folder: Path) -> dict[str, Path]:
+        ixi = make_ixi_cohort(folder / "ixi", guys=5, hh=1, iop=1, seed=0, spacing=4.0, progress=False)
+        arc = make_arc_cohort(folder / "arc", 7, seed=0, spacing=4.0, progress=False)
+        return {"ixi_seg": ixi, "ixi_denoise": ixi, "arc_lesion": arc}
+
+    made: dict[str, Path] = shared("heads", make)
+    return made
 
 
 @pytest.fixture(scope="session")
-def encoder_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoder_bundle(shared: Shared) -> Path:
     """A pretraining's folder: weights of a random tiny encoder, and a checkpoint that tells their mode."""
-    folder = tmp_path_factory.mktemp("pretrained")
-    (folder / "models").mkdir()
-    torch.manual_seed(7)
-    state = {f"encoder.{key}": value for key, value in Encoder(features=WIDTHS).state_dict().items()}
-    torch.save(state, folder / "models" / "model.pt")
-    torch.save({"settings": {"mode": "seqinv"}}, folder / "models" / "checkpoint.pt")
-    return folder
+
+    def make(folder: Path) -> Path:
+        (folder / "models").mkdir()
+        torch.manual_seed(7)
+        state = {f"encoder.{key}": value for key, value in Encoder(features=WIDTHS).state_dict().items()}
+        torch.save(state, folder / "models" / "model.pt")
+        torch.save({"settings": {"mode": "seqinv"}}, folder / "models" / "checkpoint.pt")
+        return folder
+
+    made: Path = shared("pretrained", make)
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -72,24 +81,31 @@ def task_settings(heads: dict[str, Path], encoder_bundle: Path) -> Callable[...,
     return settings
 
 
-@pytest.fixture(scope="session", params=BUNDLES)
-def trained_task(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
+@pytest.fixture(scope="session")
+def trained_tasks(
+    shared: Shared,
     task_settings: Callable[..., dict[str, Any]],
     bundle_command: Callable[..., list[str]],
     execute: Callable[..., subprocess.CompletedProcess[str]],
-) -> dict[str, Any]:
-    """What the card's two commands leave behind, each run once in a process of its own."""
-    bundle = request.param
-    folder = tmp_path_factory.mktemp(bundle)
-    settings = task_settings(bundle, folder)
-    said = []
-    for names in (["train.json"], ["train.json", "evaluate.json"]):
-        done = execute(bundle_command(names, settings, folder=configs_of(bundle)))
-        assert done.returncode == 0, done.stderr
-        said.append(done.stdout + done.stderr)
-    return {"bundle": bundle, "folder": folder, "settings": settings, "trained": said[0], "evaluated": said[1]}
+) -> Callable[[str], dict[str, Any]]:
+    """What the card's two commands of a bundle leave behind, each run once in a process of its own."""
+
+    def train(bundle: str, folder: Path) -> dict[str, Any]:
+        settings = task_settings(bundle, folder)
+        said = []
+        for names in (["train.json"], ["train.json", "evaluate.json"]):
+            done = execute(bundle_command(names, settings, folder=configs_of(bundle)))
+            assert done.returncode == 0, done.stderr
+            said.append(done.stdout + done.stderr)
+        return {"bundle": bundle, "folder": folder, "settings": settings, "trained": said[0], "evaluated": said[1]}
+
+    return lambda bundle: shared(f"trained_{bundle}", lambda folder: train(bundle, folder))
+
+
+@pytest.fixture(scope="session", params=BUNDLES)
+def trained_task(request: pytest.FixtureRequest, trained_tasks: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """What the two commands of each bundle leave behind."""
+    return trained_tasks(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,33 +13,22 @@ from monai.bundle import ConfigWorkflow
 
 
 def test_killed_it_ends_with_the_same_bits(
-    trained_task: dict[str, Any],
+    trained_tasks: Callable[[str], dict[str, Any]],
     tmp_path: Path,
-    root: Path,
-    environment: dict[str, str],
     task_settings: Callable[..., dict[str, Any]],
     task_configs: Callable[[str], Path],
     bundle_command: Callable[..., list[str]],
+    kill_when: Callable[..., None],
     execute: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    bundle, models = trained_task["bundle"], tmp_path / "models"
+    bundle, models = "ixi_seg", tmp_path / "models"
     command = bundle_command(["train.json"], task_settings(bundle, tmp_path), folder=task_configs(bundle))
-    process = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 200
-        while not (models / "checkpoint.pt").exists():
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.005)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
+    kill_when(command, models / "checkpoint.pt", at_most=0.2)
     assert torch.load(models / "checkpoint.pt", weights_only=True)["epoch"] < 3
     done = execute(command)
     assert done.returncode == 0, done.stderr
     assert "Continuing after epoch" in done.stdout
-    whole = trained_task["folder"] / "models"
+    whole = trained_tasks(bundle)["folder"] / "models"
     assert (models / "model.pt").read_bytes() == (whole / "model.pt").read_bytes()
     ours, theirs = (torch.load(f / "checkpoint.pt", weights_only=True) for f in (models, whole))
     for part in ("model", "optimizer"):
