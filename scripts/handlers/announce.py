@@ -181,10 +181,10 @@ class AnnounceTask(_Announcement):
     def results(self) -> list[str]:
         """Return where the weights lie and how good they were."""
         state = self.checkpointing.evaluator.state
-        told = "the last ones: no validation took place"
+        which = "the last ones: no validation took place"
         if state.best_metric_epoch > 0:
-            told = f"best validation {state.key_metric_name} {state.best_metric:.4f}, epoch {state.best_metric_epoch}"
-        return [f"  weights    {self.checkpointing.model_path} ({told})"]
+            which = f"best validation {state.key_metric_name} {state.best_metric:.4f}, epoch {state.best_metric_epoch}"
+        return [f"  weights    {self.checkpointing.model_path} ({which})"]
 
 
 def _clock(seconds: float) -> str:

@@ -118,8 +118,8 @@ class Checkpointing:
             raise InputError(msg) from error
         changed = [k for k in self.settings if theirs.get(k) != self.settings[k]]
         if changed:
-            told = ", ".join(f"{k} {theirs.get(k)!r} there and {self.settings[k]!r} now" for k in changed)
-            msg = f"{self.path} belongs to another run ({told}): choose another --ckpt_dir, or type --resume false"
+            changes = ", ".join(f"{k} {theirs.get(k)!r} there and {self.settings[k]!r} now" for k in changed)
+            msg = f"{self.path} belongs to another run ({changes}): choose another --ckpt_dir, or type --resume false"
             raise InputError(msg)
         return saved
 

@@ -93,8 +93,8 @@ class EvaluationReport:
             missing = ", ".join(key for key in ("subject", "site", "scores") if key not in sample)
             if missing:
                 raise InputError(f"a test sample has no {missing}: name it in the dataset, score it in postprocessing")
-            told = {"subject": str(sample["subject"]), "site": str(sample["site"]), "modality": self.modality}
-            self.rows += [{**told, **row} for row in sample["scores"]]
+            case = {"subject": str(sample["subject"]), "site": str(sample["site"]), "modality": self.modality}
+            self.rows += [{**case, **row} for row in sample["scores"]]
 
     def _report(self, engine: Engine) -> None:
         self.rows = gather_rows(self.rows)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-__all__ = ["format_table", "told_if_worse_than_untrained"]
+__all__ = ["format_table", "untrained_warning"]
 
 
-def told_if_worse_than_untrained(table: pd.DataFrame) -> str:
+def untrained_warning(table: pd.DataFrame) -> str:
     """Return a warning where retrieval across sequences is clearly below that of the untrained encoder, else nothing.
 
     Args:

@@ -169,8 +169,8 @@ def _embedded_cohort(layout: str, work_dir: Path, settings: dict[str, Any]) -> P
         values = {"guys": 20, "hh": 4, "iop": 4, "seed": 0, "spacing": None, **settings}
     else:
         values = {"subjects": 30, "seed": 0, "spacing": None, **settings}
-    told = "-".join(f"{name}{value}" for name, value in values.items() if value is not None)
-    folder = work_dir / f"{layout}-{told}"
+    name = "-".join(f"{key}{value}" for key, value in values.items() if value is not None)
+    folder = work_dir / f"{layout}-{name}"
     logger.info("No dataset_dir given: using the embedded cohort, simulated heads, in %s", folder)
     if layout == "ixi":
         from scripts.cohort.ixi_cohort import make_ixi_cohort

@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scripts.errors import InputError
-from scripts.handlers.invariance_report import FeatureStep, InvarianceReport, SequenceViews
-from scripts.handlers.invariance_text import format_table, told_if_worse_than_untrained
+from scripts.handlers.feature_step import FeatureStep
+from scripts.handlers.invariance_report import InvarianceReport
+from scripts.handlers.invariance_text import format_table, untrained_warning
 from scripts.networks import Encoder
+from scripts.views.sequence_views import SequenceViews
 
 NAMES = ("MPRAGE", "T2w FSE", "FLAIR")
 SIDE = 32
@@ -164,8 +166,8 @@ def test_an_encoder_clearly_worse_than_the_untrained_one_is_told(
     rows = [("pretrained", *trained), ("random", 0.36, 0.31, 0.41)]
     table = pd.DataFrame(rows, columns=["encoder", "value", "low", "high"])
     table = table.assign(metric="retrieval_top1", level="pooled")
-    line = told_if_worse_than_untrained(table)
+    line = untrained_warning(table)
     assert bool(line) == told
     assert not told or ("(0.120)" in line and "(0.360)" in line and "lower --learning_rate" in line)
     # one encoder alone has nothing to be compared with
-    assert told_if_worse_than_untrained(table[table["encoder"] == "pretrained"]) == ""
+    assert untrained_warning(table[table["encoder"] == "pretrained"]) == ""
