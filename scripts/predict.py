@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,6 @@ from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError, find_input_error
 
 __all__ = ["predict"]
-
-_SAVERS = ("SavePrediction", "SaveEmbedding")
 
 
 def predict(
@@ -27,6 +25,7 @@ def predict(
     patch_size: int | None = None,
     probabilities: bool = False,
     device: str | None = None,
+    announce: Callable[[str], object] | None = None,
 ) -> str:
     """Run a bundle's ``configs/inference.json`` on images and return in words where the results lie.
 
@@ -43,6 +42,7 @@ def predict(
         patch_size: side of the windows [voxels], best that of the patches in training.
         probabilities: also write the probabilities of the classes.
         device: such as ``cpu`` or ``cuda:1``; default: a GPU if there is one.
+        announce: is given a line that says what will be done, before the seconds that loading takes.
 
     Raises:
         InputError: for whatever of this does not fit, before anything is computed.
@@ -68,13 +68,21 @@ def predict(
     unknown = [name for name in settings if name not in config]
     if unknown:
         raise InputError(f"{folder / 'configs' / 'inference.json'} has no setting {unknown[0]}: leave its option out")
-    settings.update(_root_of(files, config))
-    bar = {"_target_": "scripts.handlers.training.ProgressBar", "description": f"{folder.name}, images"}
+    root = _common_root(files)
+    if root is not None:
+        if "data_root_dir" not in config:
+            raise InputError("several images share their name: predict them one by one, each into a folder of its own")
+        settings["data_root_dir"] = root
+    bar = {"_target_": "scripts.handlers.progress_bar.ProgressBar", "description": f"{folder.name}, images"}
     settings["handlers"] = [*config.get("handlers", []), bar]
+    _check_weights(folder, bundle, weights)
+    if announce is not None:
+        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+        announce(f"{folder.name}: {', '.join(path.name for path in files[:3])}{more}, to {out}")
     before = _state(out)
     _run(folder, settings)
     written = sorted(path for path, state in _state(out).items() if before.get(path) != state)
-    return _told(folder.name, len(files), time.monotonic() - began, out, written)
+    return _summary(folder.name, len(files), time.monotonic() - began, out, written)
 
 
 def _run(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -115,10 +123,16 @@ def _checked_out(out: Path, images: Sequence[str | Path]) -> Path:
     return out
 
 
+def _check_weights(folder: Path, bundle: str | Path, weights: str | Path | None) -> None:
+    """Refuse weights that are missing, as the config would seconds later; a bundle of others may find its own."""
+    path = Path(weights) if weights is not None else folder / "models" / "model.pt"
+    if not path.exists() and (weights is not None or str(bundle) in BUNDLE_NAMES):
+        command = f"python -m monai.bundle run --config_file bundles/{folder.name}/configs/train.json"
+        raise InputError(f"{path}: no such weights file; make one with `{command}` or name another by --weights")
+
+
 def _checked(name: str, value: Any) -> Any:
     """Return the value of a setting in the type that a config takes."""
-    import torch
-
     if name == "weights_path":
         return str(value)
     if name == "spacing":
@@ -135,6 +149,8 @@ def _checked(name: str, value: Any) -> Any:
         if isinstance(value, int) and value > 0 and value % 16 == 0:
             return value
         raise InputError(f"--patch_size {value}: give a multiple of 16 voxels, such as 96")
+    import torch
+
     try:
         torch.empty(0, device=str(value))
     except (RuntimeError, AssertionError) as error:
@@ -142,8 +158,12 @@ def _checked(name: str, value: Any) -> Any:
     return str(value)
 
 
-def _root_of(files: Sequence[Path], config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the setting that keeps images of one name apart, empty if no two share their name."""
+def _common_root(files: Sequence[Path]) -> str | None:
+    """Return a folder that all images lie below, by which those of one name are kept apart; None if none share one.
+
+    Raises:
+        InputError: two images of one folder share their name.
+    """
     from scripts.io.read import stem
 
     places: dict[tuple[Path | None, str], Path] = {}
@@ -153,14 +173,7 @@ def _root_of(files: Sequence[Path], config: Mapping[str, Any]) -> dict[str, str]
         other = places.setdefault((path.absolute().parent if alike else None, name), path)
         if other is not path:
             raise InputError(f"{other} and {path} would be written under one name: rename one of them")
-    if not alike:
-        return {}
-    root = os.path.commonpath([path.absolute().parent for path in files])
-    transforms = config.get("postprocessing", {}).get("transforms", [])
-    for number, transform in enumerate(transforms):
-        if str(transform.get("_target_", "")).rsplit(".", 1)[-1] in _SAVERS:
-            return {f"postprocessing::transforms::{number}::data_root_dir": root}
-    raise InputError("several images share their name: predict them one by one, each into a folder of its own")
+    return os.path.commonpath([path.absolute().parent for path in files]) if alike else None
 
 
 def _state(folder: Path) -> dict[Path, tuple[int, int]]:
@@ -169,7 +182,7 @@ def _state(folder: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in found}
 
 
-def _told(bundle: str, n_images: int, seconds: float, out: Path, written: Sequence[Path]) -> str:
+def _summary(bundle: str, n_images: int, seconds: float, out: Path, written: Sequence[Path]) -> str:
     shown = [f"  {path.relative_to(out)}" for path in written[:12]]
     rest = [f"  and {len(written) - 12} more"] if len(written) > 12 else []
     images = "1 image" if n_images == 1 else f"{n_images} images"

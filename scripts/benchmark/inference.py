@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from scripts.errors import InputError
 from scripts.inferers.head_windows import HeadWindowInferer
+from scripts.io.volume_reader import load_volume
 from scripts.transforms.foreground import NormaliseForegroundd
-from scripts.transforms.load_image import LoadVolumed
 
 __all__ = ["FEATURES", "benchmark"]
 
@@ -87,7 +87,7 @@ def _head(image: str | None) -> Tensor:
 
 
 def _normalised(path: str | Path) -> Tensor:
-    data: Any = NormaliseForegroundd("image")(LoadVolumed("image")({"image": str(path)}))
+    data: Any = NormaliseForegroundd("image")({"image": load_volume(path)})
     return data["image"].as_subclass(Tensor)[None]
 
 

@@ -16,9 +16,8 @@ from torch.func import functional_call
 from tqdm import tqdm
 
 from scripts.errors import InputError
-from scripts.views.normalise import normalise
 
-__all__ = ["EmbeddingInferer", "embed_volume", "encoder_stride", "zscore_foreground"]
+__all__ = ["EmbeddingInferer", "embed_volume", "encoder_stride"]
 
 Size = tuple[int, int, int]
 
@@ -41,7 +40,7 @@ def embed_volume(
     without foreground are skipped. The encoder is put in evaluation mode meanwhile.
 
     Args:
-        image: (1, 1, I, J, K), normalised as in pretraining (`zscore_foreground`).
+        image: (1, 1, I, J, K), normalised as in pretraining (`scripts.views.zscore_foreground`).
         encoder: maps (N, 1, *roi_size) to (N, C, *cells).
         roi_size: window [voxels], a multiple of the encoder's stride.
         overlap: share of a window that the next may overlap, 0 <= overlap < 1; rounded up to whole cells.
@@ -108,23 +107,6 @@ def encoder_stride(encoder: nn.Module, roi_size: Size) -> Size:
         msg = f"roi_size {roi_size} gives features of {tuple(cells)} cells: make it a multiple of the encoder's stride"
         raise InputError(msg)
     return cast(Size, tuple(int(step) for step in found))
-
-
-def zscore_foreground(image: Tensor) -> Tensor:
-    """Return an image (N, ...) with zero mean and unit deviation over its voxels > 0, float32.
-
-    Background goes through the same affine map, as in pretraining. Also serves as a MONAI transform on a
-    channel-first image of one channel, (1, I, J, K).
-
-    Raises:
-        InputError: a sample without a voxel > 0.
-    """
-    values = image.float()
-    mask = values > 0
-    if not bool(mask.flatten(1).any(dim=1).all()):
-        msg = "the image holds no voxel above 0: give an image whose tissue is positive, skull-stripped if possible"
-        raise InputError(msg)
-    return normalise(values, mask)
 
 
 class EmbeddingInferer(Inferer):

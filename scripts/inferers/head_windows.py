@@ -25,8 +25,8 @@ Size = tuple[int, int, int]
 class HeadWindowInferer(SlidingWindowInferer):
     """MONAI's sliding windows, without the forward passes of windows that hold only background.
 
-    Such windows are answered by a constant; blending is MONAI's. The head is found in the input itself, so the
-    inferer needs nothing but ``inferer(inputs, network)``. A volume smaller than a window is padded with its
+    Such windows are answered by a constant; blending is MONAI's. Where no mask of the head is given, it is found in
+    the input, so ``inferer(inputs, network)`` is enough. A volume smaller than a window is padded with its
     minimum, as background is not 0 after z-scoring.
 
     Args:
@@ -75,13 +75,16 @@ class HeadWindowInferer(SlidingWindowInferer):
         self.show = progress
         self.n_windows = self.n_run = 0
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(
+        self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, head: Tensor | None = None, **kwargs: Any
+    ) -> Tensor:
         """Return the network's output on the whole volumes.
 
         Args:
             inputs: (N, C, I, J, K), background dark.
             network: maps (n, C, *roi_size) to (n, D, *roi_size).
             args: handed to the network.
+            head: (N, 1, I, J, K), the mask of `scripts.transforms.foreground.head_mask`, above 0 in the head.
             kwargs: handed to the network.
 
         Returns:
@@ -99,7 +102,7 @@ class HeadWindowInferer(SlidingWindowInferer):
         widths = [(b, max(r - n, 0) - b) for n, r, b in zip(size, roi, before, strict=True)]
         flat = [width for pair in reversed(widths) for width in pair]
         padded = torch.stack([F.pad(sample, flat, value=float(sample.min())) for sample in volume])
-        near = torch.ones(len(volume), 1, *size) if self.fill is None else near_head(volume)
+        near = torch.ones(len(volume), 1, *size) if self.fill is None else near_head(volume, head)
         mask = F.pad(near, flat)
         self.n_windows = self.n_run = 0
         with self._bar(self._n_expected(mask, roi)) as bar:
@@ -163,7 +166,7 @@ class HeadWindowInferer(SlidingWindowInferer):
             )
 
 
-def near_head(volume: Tensor) -> Tensor:
+def near_head(volume: Tensor, head: Tensor | None = None) -> Tensor:
     """Return which voxels may belong to the head: those in its mask or bright, and a voxel or more around them.
 
     Bright is above the middle between the darkest voxel and the mean in the mask, so that a mask that misses
@@ -171,18 +174,27 @@ def near_head(volume: Tensor) -> Tensor:
 
     Args:
         volume: (N, C, I, J, K), background dark.
+        head: (N, 1, I, J, K), above 0 in the head; None finds it in each channel.
 
     Returns:
         (N, 1, I, J, K) float32 on the CPU: 1 near the head of any channel, else 0.
     """
     half = F.avg_pool3d(volume.float(), 2, ceil_mode=True).cpu()
-    heads = [torch.cat([_head(channel[None]) for channel in sample]).any(dim=0) for sample in half]
-    near = F.max_pool3d(torch.stack(heads)[:, None].float(), kernel_size=3, stride=1, padding=1)
+    if head is None:
+        masks = torch.stack([torch.stack([head_mask(channel[None])[0] for channel in sample]) for sample in half])
+    else:
+        masks = (F.avg_pool3d(head.as_subclass(Tensor).float().cpu(), 2, ceil_mode=True) > 0.5).expand_as(half)
+    heads = torch.stack([_with_bright(*pair).any(dim=0) for pair in zip(half, masks, strict=True)])
+    near = F.max_pool3d(heads[:, None].float(), kernel_size=3, stride=1, padding=1)
     for dim in (2, 3, 4):
         near = near.repeat_interleave(2, dim=dim).narrow(dim, 0, volume.shape[dim])
     return near
 
 
-def _head(image: Tensor) -> Tensor:
-    mask = head_mask(image)
-    return mask | (image > (image.min() + image[mask].mean()) / 2) if bool(mask.any()) else mask
+def _with_bright(sample: Tensor, masks: Tensor) -> Tensor:
+    """Return masks (C, I, J, K) with what is bright in each channel."""
+    found = [
+        mask | (image > (image.min() + image[mask].mean()) / 2) if bool(mask.any()) else mask
+        for image, mask in zip(sample, masks, strict=True)
+    ]
+    return torch.stack(found)

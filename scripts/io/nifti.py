@@ -70,13 +70,17 @@ def read_content(path: Path) -> bytes:
     """Return the bytes of a .nii file, or of the one in a .nii.gz file.
 
     Raises:
-        InputError: if the file is missing, cut off or damaged.
+        InputError: if the file is missing, not compressed in spite of its name, cut off or damaged.
     """
     _check_there(path)
     try:
         content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
-    except _UNREADABLE as error:
+        if path.suffix.lower() != ".gz":
+            return content
+        if content[:2] != b"\x1f\x8b":
+            raise InputError(f"{path} cannot be read as NIfTI (not a gzipped file): copy or export it again")
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is cut off or damaged ({_short(error, path)}): copy it again") from error
 
 

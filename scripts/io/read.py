@@ -7,12 +7,13 @@ from typing import Literal
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from scripts.errors import InputError
 from scripts.io import dicom, itk, nifti
 from scripts.io.header import ImageHeader
 
-__all__ = ["ENDINGS", "read_header", "read_image", "read_volume", "stem"]
+__all__ = ["ENDINGS", "read_header", "read_stored", "read_volume", "stem"]
 
 ENDINGS = (".nii", ".nii.gz", *itk.ENDINGS)
 """Of the files that hold one image each."""
@@ -41,17 +42,14 @@ def read_header(path: str | Path) -> ImageHeader:
     return itk.read_header(path) if _is_itk(path) else nifti.read_header(path)
 
 
-def read_image(
+def read_stored(
     path: str | Path, *, nan: Literal["error", "zero"] = "error"
-) -> tuple[ImageHeader, np.ndarray, np.ndarray]:
-    """Return an image's header, and its voxels in RAS+ order; axes are permuted and flipped, never resampled.
+) -> tuple[ImageHeader, NDArray[np.float32]]:
+    """Return the header of an image, and its voxels (I, J, K) as float32 in the order of the file.
 
     Args:
         path: see `read_header`.
         nan: what to do with voxels that are NaN or infinite: ``"error"``, or ``"zero"`` to set them to 0.
-
-    Returns:
-        The header, of the file's own order; the voxels (I, J, K), float32; their affine (4, 4) [mm].
 
     Raises:
         InputError: as `read_header`; if the voxels cannot be read in full; if some are NaN or infinite.
@@ -61,21 +59,31 @@ def read_image(
         header, stored = dicom.read(path)
     else:
         header, stored = itk.read(path) if _is_itk(path) else nifti.read(path)
-    turn = nib.io_orientation(header.affine)
-    volume = np.array(nib.apply_orientation(stored, turn), dtype=np.float32, order="C")
-    affine = header.affine @ nib.orientations.inv_ornt_aff(turn, header.shape)
-    bad = ~np.isfinite(volume)
+    voxels = np.asarray(stored, dtype=np.float32)
+    bad = ~np.isfinite(voxels)
     n_bad = int(bad.sum())
     if n_bad and nan == "error":
         raise InputError(f'{path} holds {n_bad} NaN or infinite voxels: mend it, or set nan="zero"')
-    if n_bad:
-        volume[bad] = 0
-    return header, volume, np.asarray(affine, dtype=np.float64)
+    return header, np.where(bad, np.float32(0), voxels) if n_bad else voxels
 
 
 def read_volume(path: str | Path, *, nan: Literal["error", "zero"] = "error") -> tuple[np.ndarray, np.ndarray]:
-    """Return the voxels and the affine of `read_image`."""
-    return read_image(path, nan=nan)[1:]
+    """Return an image in RAS+ order; axes are permuted and flipped, never resampled.
+
+    Args:
+        path: see `read_header`.
+        nan: see `read_stored`.
+
+    Returns:
+        Voxels (I, J, K), float32, and their affine (4, 4) [mm].
+
+    Raises:
+        InputError: see `read_stored`.
+    """
+    header, stored = read_stored(path, nan=nan)
+    turn = nib.io_orientation(header.affine)
+    affine = header.affine @ nib.orientations.inv_ornt_aff(turn, header.shape)
+    return np.array(nib.apply_orientation(stored, turn), order="C"), np.asarray(affine, dtype=np.float64)
 
 
 def _is_itk(path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from scripts.data.arc import LESION_CLASSES, MODALITIES, choose_image
 from scripts.errors import InputError
 from scripts.io.header import check_same_grid
 from scripts.io.read import read_header, read_volume
+from scripts.io.volume_reader import load_volume
 from scripts.io.write import move_volume, write_json
 from scripts.prepare.records import Record, finish_subject, hidden, part_folder
 from scripts.prepare.registration import register_rigid
-from scripts.transforms.load_image import LoadVolumed
 from scripts.transforms.load_labels import LoadLabelsd
 
 __all__ = ["Session", "find_sessions", "make_subject"]
@@ -125,8 +125,8 @@ def _check_mask(source: Path, mask: Path, reference: Path) -> list[str]:
     _require(source / mask, "a lesion mask")
     header = read_header(source / reference)
     check_same_grid(header, read_header(source / mask))
-    loaded = LoadVolumed("image")({"image": str(source / reference), "label": str(source / mask)})
-    label = LoadLabelsd("label", LESION_CLASSES)(loaded)["label"]
+    given: dict[Hashable, Any] = {"image": load_volume(source / reference), "label": str(source / mask)}
+    label = LoadLabelsd("label", LESION_CLASSES)(given)["label"]
     if not bool(label.any()):
         notes.append("the lesion mask is empty")
     sidecar = source / _sidecar(mask)

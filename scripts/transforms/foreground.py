@@ -1,4 +1,4 @@
-"""The head in an image, and the one normalisation of the downstream bundles over it."""
+"""The head in an image, and the normalisation of images over it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from scripts.errors import InputError
-from scripts.views.normalise import normalise
+from scripts.views.normalise import mean_and_deviation, normalise
 
 __all__ = ["NormaliseForegroundd", "head_mask"]
 
@@ -128,7 +128,7 @@ class NormaliseForegroundd(MapTransform):
         if not mask.any() or not float(values.max()) > float(values.min()):
             name = image.meta.get("filename_or_obj", "the image")
             raise InputError(f"{name} shows no head (constant voxels): give an image of a head or brain")
-        units = {"mean": float(values.mean()), "deviation": float(values.std(correction=0))}
+        units = dict(zip(("mean", "deviation"), mean_and_deviation(plain, inside), strict=True))
         scaled = MetaTensor(normalise(plain, inside), affine=image.affine, meta={**_meta(image), **units})
         done[key] = scaled
         names = [key, *(name for name in self.others if name in done)]

@@ -17,9 +17,14 @@ class OutputNames:
     Args:
         output_dir: folder to write to.
         data_root_dir: where set, folders of the image below it are kept below ``output_dir``.
+
+    Raises:
+        InputError: ``output_dir`` is a file.
     """
 
     def __init__(self, output_dir: str | Path, data_root_dir: str | Path = "") -> None:
+        if Path(output_dir).is_file():
+            raise InputError(f"output_dir {output_dir} is a file: give a folder")
         self.output_dir = Path(output_dir)
         self.data_root_dir = str(data_root_dir)
         self._sources: dict[Path, str] = {}

@@ -14,7 +14,8 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from scripts.networks import Encoder, load_encoder
-from scripts.inferers.embedding import embed_volume, zscore_foreground
+from scripts.inferers.embedding import embed_volume
+from scripts.views import zscore_foreground
 
 NAMES = ["inference.json"]
 

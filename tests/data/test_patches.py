@@ -18,8 +18,8 @@ from scripts.data.patches import PatchDataset, VolumeDataset
 from scripts.errors import InputError
 from scripts.transforms.add_noise import AddNoised
 from scripts.transforms.foreground import NormaliseForegroundd
-from scripts.transforms.load_image import LoadVolumed
 from scripts.transforms.load_labels import LoadLabelsd
+from tests.io.loading import loading
 
 SHAPE = (12, 14, 10)
 SEEDS = 5  # entries
@@ -63,7 +63,7 @@ def entries(write_volume: Callable[..., Path]) -> Entries:
 
 def steady(by: float = 1.0) -> list[Any]:
     return [
-        LoadVolumed("image"),
+        *loading(),
         LoadLabelsd("label", {1: "ball"}),
         Counted("image", by),
         NormaliseForegroundd("image", others=["label"]),
@@ -199,13 +199,13 @@ class TestCache:
         code = (
             "import sys; from monai.transforms import Compose\n"
             "from scripts.transforms.foreground import NormaliseForegroundd\n"
-            "from scripts.transforms.load_image import LoadVolumed\n"
+            "from tests.io.loading import loading\n"
             "from scripts.data.patches import VolumeDataset\n"
-            "transforms = [LoadVolumed('image'), NormaliseForegroundd('image', over='box')]\n"
+            "transforms = [*loading(), NormaliseForegroundd('image', over='box')]\n"
             "entry = dict(zip(('subject', 'image', 'label'), sys.argv[1:4]))\n"
             "VolumeDataset([entry], Compose(transforms), sys.argv[4]).prepare('volume')\n"
         )
-        transforms = [LoadVolumed("image"), NormaliseForegroundd("image", over="box")]
+        transforms = [*loading(), NormaliseForegroundd("image", over="box")]
         VolumeDataset(entries[:1], Compose(transforms), tmp_path / "cache").prepare("volume")
         (path,) = (tmp_path / "cache").iterdir()
         time = path.stat().st_mtime_ns

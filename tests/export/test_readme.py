@@ -14,9 +14,10 @@ import nibabel
 import numpy as np
 import torch
 
-from scripts.inferers.embedding import embed_volume, zscore_foreground
+from scripts.inferers.embedding import embed_volume
+from scripts.io.volume_reader import load_volume
 from scripts.networks import Encoder, load_encoder
-from scripts.transforms.load_image import LoadVolumed
+from scripts.views import zscore_foreground
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECK = """
@@ -64,7 +65,7 @@ def test_lines_give_the_projects_own_features(exported: dict[str, Any], tmp_path
 
     encoder = Encoder(features=(3, 4, 5, 6, 7)).eval()
     load_encoder(encoder, exported["folder"] / "model.safetensors")
-    image = zscore_foreground(LoadVolumed("image")({"image": str(path)})["image"])
+    image = zscore_foreground(load_volume(path))
     assert tuple(image.shape) == (1, 37, 50, 33)
     expected = embed_volume(image[None], encoder, roi_size=(48, 64, 48))["dense"]
     assert expected.shape == (7, 3, 4, 3)

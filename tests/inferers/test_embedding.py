@@ -11,8 +11,9 @@ from monai.inferers import SlidingWindowInferer
 from torch import Tensor, nn
 
 from scripts.errors import InputError
-from scripts.inferers.embedding import EmbeddingInferer, embed_volume, encoder_stride, zscore_foreground
+from scripts.inferers.embedding import EmbeddingInferer, embed_volume, encoder_stride
 from scripts.networks import Encoder, ViTEncoder
+from scripts.views import zscore_foreground
 
 
 class Pool(nn.Module):

@@ -11,7 +11,7 @@ from scripts.errors import InputError
 from scripts.io.header import check_same_grid
 from scripts.io.image_list import image_list
 from scripts.io.read import read_header, read_volume
-from scripts.transforms.load_image import LoadVolumed
+from scripts.io.volume_reader import load_volume
 
 RAMP = np.arange(60, dtype=np.float32).reshape(4, 5, 3)
 
@@ -28,7 +28,7 @@ def placed(path: Path, affine: NDArray[np.float64], sform: int, qform: int) -> P
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
 def test_a_volume_that_is_placed_nowhere_is_refused(tmp_path: Path, oblique: NDArray[np.float64], ending: str) -> None:
     path = placed(tmp_path / f"scan{ending}", oblique, 0, 0)
-    for read in (read_header, read_volume, image_list, lambda path: LoadVolumed("image")({"image": path})):
+    for read in (read_header, read_volume, image_list, load_volume):
         with pytest.raises(InputError, match=r"scan\.nii\S* has neither sform nor qform, so no spacing"):
             read(path)
 

@@ -20,7 +20,8 @@ from scripts.errors import InputError
 from scripts.io.dicom import list_series
 from scripts.io.image_list import image_list
 from scripts.io.read import read_header, read_volume, stem
-from scripts.transforms.load_image import LoadVolumed
+from scripts.io.volume_reader import load_volume
+from tests.io.loading import loading
 
 SHAPE = (7, 9, 5)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -145,7 +146,7 @@ def test_a_dicom_series_is_read_as_the_nifti_of_the_same_image(axes: str, voxels
     np.testing.assert_allclose(where, affine, atol=1e-4)
     assert image_list(folder) == [{"image": str(folder)}]
     assert stem(folder) == "0003_t1"
-    loaded = LoadVolumed("image")({"image": str(folder)})["image"]
+    loaded = load_volume(folder)
     np.testing.assert_array_equal(loaded.numpy()[0], expected)
 
 
@@ -160,7 +161,7 @@ def test_slopes_are_applied_and_slices_sorted_by_place(voxels: np.ndarray, tmp_p
 
 def test_loaded_images_know_their_own_grid(voxels: np.ndarray, tmp_path: Path) -> None:
     sitk.WriteImage(itk_image(voxels, placed("PSR")), str(tmp_path / "head.nrrd"))
-    loaded = LoadVolumed("image")({"image": str(tmp_path / "head.nrrd")})["image"]
+    loaded = load_volume(tmp_path / "head.nrrd")
     np.testing.assert_allclose(loaded.meta["original_affine"], placed("PSR"), atol=1e-5)
     assert loaded.meta["spatial_shape"].tolist() == list(SHAPE)
     assert nib.aff2axcodes(loaded.affine.numpy()) == ("R", "A", "S")
@@ -254,7 +255,7 @@ class TestRefusals:
 def test_what_is_loaded_can_be_kept_on_disk(voxels: np.ndarray, tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(voxels, placed("PSR")), tmp_path / "head.nii.gz")
     item = {"image": str(tmp_path / "head.nii.gz")}
-    data = VolumeDataset([item], Compose([LoadVolumed("image")]), cache_dir=tmp_path / "cache")
+    data = VolumeDataset([item], Compose(loading()), cache_dir=tmp_path / "cache")
     first, again = data[0]["image"], data[0]["image"]
     np.testing.assert_array_equal(first.numpy(), again.numpy())
     np.testing.assert_allclose(again.meta["original_affine"], placed("PSR"), atol=1e-5)

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from scripts.errors import InputError
-from scripts.transforms.load_image import LoadVolumed
+from scripts.io.volume_reader import load_volume
 from scripts.transforms.load_labels import LoadLabelsd, labels_of_probabilities
 
 Write = Callable[..., Path]
@@ -26,7 +26,7 @@ SHAPE = (6, 7, 5)
 def image(write_volume: Write) -> dict[str, Any]:
     """A loaded image on the oblique grid."""
     voxels = np.random.default_rng(0).random(SHAPE, dtype=np.float32) + 1
-    return LoadVolumed("image")({"image": str(write_volume("image.nii.gz", voxels))})
+    return {"image": load_volume(write_volume("image.nii.gz", voxels))}
 
 
 def load(image: dict[str, Any], label: Any, classes: dict[int, str], **options: Any) -> MetaTensor:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scripts.errors import InputError
-from scripts.inferers.embedding import EmbeddingInferer, embed_volume, zscore_foreground
+from scripts.inferers.embedding import EmbeddingInferer, embed_volume
 from scripts.transforms.save_embedding import SaveEmbedding, feature_affine, save_embedding
+from scripts.views import zscore_foreground
 
 
 class Pool(nn.Module):

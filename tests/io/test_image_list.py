@@ -8,7 +8,6 @@ import pytest
 
 from scripts.errors import InputError
 from scripts.io.image_list import image_list
-from scripts.transforms.load_image import LoadVolumed
 
 
 @pytest.fixture
@@ -43,19 +42,3 @@ def test_what_is_no_image_is_named(folder: Path) -> None:
         with pytest.raises(InputError) as caught:
             image_list(given)
         assert told in str(caught.value)
-
-
-def test_volumes_are_turned_to_ras_and_keep_their_file(folder: Path) -> None:
-    loaded = LoadVolumed("image")({"image": str(folder / "b.nii.gz"), "other": 1})
-    volume = loaded["image"]
-    expected = np.arange(24, dtype=np.float32).reshape(2, 3, 4)[::-1]
-    np.testing.assert_array_equal(volume.numpy()[0], expected)
-    np.testing.assert_array_equal(volume.affine, [[2, 0, 0, -2], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-    assert volume.meta["filename_or_obj"] == str(folder / "b.nii.gz")
-    assert loaded["other"] == 1
-
-
-def test_an_image_without_tissue_is_named(folder: Path) -> None:
-    nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.float32), np.eye(4)), folder / "black.nii")
-    with pytest.raises(InputError, match=r"black\.nii holds no voxel above 0"):
-        LoadVolumed("image")({"image": str(folder / "black.nii")})

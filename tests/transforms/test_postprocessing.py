@@ -1,6 +1,9 @@
+"""What the configs make of a prediction: files on the grid of the image that a user gave, whatever the network saw."""
+
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
@@ -10,20 +13,33 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
-from monai.transforms import Compose, Spacingd
+from monai.transforms import Compose, CopyItemsd, Spacingd
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scripts.errors import InputError, find_input_error
 from scripts.io import write
 from scripts.transforms.foreground import NormaliseForegroundd
-from scripts.transforms.load_image import LoadVolumed
-from scripts.transforms.save_prediction import SavePrediction
+from scripts.transforms.save_volume import SaveVolumed
+from tests.io.loading import loading
 
 TURNS = [(p, s) for p in permutations(range(3)) for s in product((1, -1), repeat=3)]
 CLASSES = {"1": "grey matter", "2": "white matter"}
+CONFIGS = Path(__file__).parents[2] / "bundles"
+
+
+def postprocessing(bundle: str, out: Path, **settings: Any) -> Compose:
+    """The postprocessing of a bundle's inference.json, with some settings changed."""
+    config = json.loads((CONFIGS / bundle / "configs" / "inference.json").read_text())
+    parser = ConfigParser({**config, "output_dir": str(out), **settings})
+    return parser.get_parsed_content("postprocessing")
+
+
+def segment(out: Path, classes: dict[str, str] = CLASSES, **settings: Any) -> Compose:
+    return postprocessing("ixi_seg", out, classes=classes, **settings)
 
 
 def affine_of(turn: tuple[tuple[int, ...], tuple[int, ...]], sides: tuple[float, ...]) -> NDArray[np.float64]:
@@ -66,7 +82,7 @@ def prepare() -> Callable[..., dict[str, Any]]:
     """Load, resample and normalise as the bundles do."""
 
     def run(path: Path, spacing: float | None = None) -> dict[str, Any]:
-        steps: list[Any] = [LoadVolumed("image")]
+        steps = [*loading(), CopyItemsd("image", names="original")]
         if spacing is not None:
             steps.append(Spacingd("image", [spacing] * 3, mode="bilinear"))
         return dict(Compose([*steps, NormaliseForegroundd("image")])({"image": str(path)}))
@@ -106,22 +122,22 @@ def test_labels_and_noise_go_back_exactly_to_any_orientation(
     data = prepare(path)
     z = data["image"].as_tensor()
     labels = ((z * data["image"].meta["deviation"] + data["image"].meta["mean"]).round()[0] % 3) * (z[0] > z.min())
-    saved = SavePrediction(tmp_path / "out", kind="labels", classes=CLASSES)({**data, "pred": logits_of(labels, 3)})
-    written = nib.load(saved["prediction_file"])
+    saved = segment(tmp_path / "out")({**data, "pred": logits_of(labels, 3)})
+    written = nib.load(saved["pred_file"])
     np.testing.assert_array_equal(written.dataobj, np.where(head, read(path) % 3, 0))
     np.testing.assert_array_equal(written.affine, raw.affine)
     assert written.get_data_dtype() == np.uint8
     np.testing.assert_array_equal(saved["pred"][0], written.dataobj)
 
     noise = 0.25 * (z - z.min()) + 0.1
-    saved = SavePrediction(tmp_path / "out", kind="denoised")({**data, "pred": noise})
+    saved = postprocessing("ixi_denoise", tmp_path / "out")({**data, "pred": noise})
     deviation, lowest = data["image"].meta["deviation"], float(z.min())
     mean = data["image"].meta["mean"]
     expected = read(path) - deviation * (0.25 * ((read(path) - mean) / deviation - lowest) + 0.1)
     box = tuple(slice(w.min(), w.max() + 1) for w in np.nonzero(head))
     outside = np.ones(head.shape, bool)
     outside[box] = False
-    got = read(saved["prediction_file"])
+    got = read(saved["pred_file"])
     assert outside.any()
     np.testing.assert_array_equal(got[outside], read(path)[outside])
     np.testing.assert_allclose(got[box], expected[box], rtol=1e-5, atol=1e-3)
@@ -132,9 +148,9 @@ def test_no_noise_leaves_the_image_bit_for_bit(
 ) -> None:
     for spacing in (None, 2.0):
         data = prepare(path := scan(), spacing)
-        saved = SavePrediction(tmp_path / "out", kind="denoised")({**data, "pred": torch.zeros_like(data["image"])})
-        np.testing.assert_array_equal(read(saved["prediction_file"]), read(path).astype(np.float32))
-        assert nib.load(saved["prediction_file"]).get_data_dtype() == np.float32
+        saved = postprocessing("ixi_denoise", tmp_path / "out")({**data, "pred": torch.zeros_like(data["image"])})
+        np.testing.assert_array_equal(read(saved["pred_file"]), read(path).astype(np.float32))
+        assert nib.load(saved["pred_file"]).get_data_dtype() == np.float32
 
 
 def test_resampled_results_lie_right_in_the_world(
@@ -152,17 +168,17 @@ def test_resampled_results_lie_right_in_the_world(
 
     # a linear function survives trilinear interpolation
     noise = (0.02 * where[0] - 0.03 * where[1] + 0.01 * where[2])[None]
-    saved = SavePrediction(tmp_path / "out", kind="denoised")({**data, "pred": noise})
+    saved = postprocessing("ixi_denoise", tmp_path / "out")({**data, "pred": noise})
     expected = read(path) - data["image"].meta["deviation"] * (places @ [0.02, -0.03, 0.01])
-    np.testing.assert_allclose(read(saved["prediction_file"])[inside], expected[inside], atol=0.02)
+    np.testing.assert_allclose(read(saved["pred_file"])[inside], expected[inside], atol=0.02)
 
     # a plane cuts the labels; voxels closer to it than the nearest voxel of the other grid may fall on either side
     middle = where.mean(dim=(1, 2, 3))[0]
-    saver = SavePrediction(tmp_path / "out", kind="labels", classes={1: "one"}, probabilities=True)
+    saver = segment(tmp_path / "out", {"1": "one"}, probabilities=True)
     saved = saver({**data, "pred": logits_of((where[0] > middle), 2)})
     beyond = places[..., 0] - float(middle)
     sure = inside & (np.abs(beyond) > 0.87)
-    np.testing.assert_array_equal(read(saved["prediction_file"])[sure], beyond[sure] > 0)
+    np.testing.assert_array_equal(read(saved["pred_file"])[sure], beyond[sure] > 0)
 
     shares = read(saved["probabilities_file"])
     assert shares.shape == (*own.shape, 2)
@@ -186,15 +202,14 @@ def test_keeps_codes_units_and_rotation_but_no_words_of_the_source(
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"born 1970"))
     nib.save(image, path)
     data = prepare(path)
-    for saver in (SavePrediction(tmp_path / "out", kind="labels", probabilities=True, classes=CLASSES),):
-        saved = saver({**data, "pred": torch.rand(3, *data["image"].shape[1:])})
-        for key in ("prediction_file", "probabilities_file"):
-            header = nib.load(saved[key]).header
-            for field in ("qform_code", "sform_code", "quatern_b", "qoffset_y", "srow_z", "xyzt_units"):
-                np.testing.assert_array_equal(header[field], nib.load(path).header[field])
-            np.testing.assert_allclose(header.get_qform(), nib.load(path).header.get_qform(), atol=1e-6)
-            assert header["descrip"] == b""
-            assert len(header.extensions) == 0
+    saved = segment(tmp_path / "out", probabilities="yes")({**data, "pred": torch.rand(3, *data["image"].shape[1:])})
+    for key in ("pred_file", "probabilities_file"):
+        header = nib.load(saved[key]).header
+        for field in ("qform_code", "sform_code", "quatern_b", "qoffset_y", "srow_z", "xyzt_units"):
+            np.testing.assert_array_equal(header[field], nib.load(path).header[field])
+        np.testing.assert_allclose(header.get_qform(), nib.load(path).header.get_qform(), atol=1e-6)
+        assert header["descrip"] == b""
+        assert len(header.extensions) == 0
 
 
 def test_volumes_are_those_of_the_own_grid_and_replaced_when_run_again(
@@ -205,8 +220,8 @@ def test_volumes_are_those_of_the_own_grid_and_replaced_when_run_again(
     for path, share in ((first, 0.2), (second, 0.5), (first, 0.4)):
         data = prepare(path, 1.3)
         labels = 2 * (torch.rand(data["image"].shape[1:], generator=torch.Generator().manual_seed(0)) < share)
-        saved = SavePrediction(out, kind="labels", classes=CLASSES)({**data, "pred": logits_of(labels, 3)})
-        counted = int((read(saved["prediction_file"]) == 2).sum())
+        saved = segment(out)({**data, "pred": logits_of(labels, 3)})
+        counted = int((read(saved["pred_file"]) == 2).sum())
         assert counted > 0
     table = rows(out)
     assert list(table[0]) == ["image", "labels", "class", "voxels", "volume_ml"]
@@ -231,7 +246,7 @@ def test_same_input_same_bytes_and_a_failed_write_leaves_nothing(
     data = prepare(scan())
     sample = {**data, "pred": torch.zeros(3, *data["image"].shape[1:])}
     for folder in ("one", "two"):
-        SavePrediction(tmp_path / folder, kind="labels", classes=CLASSES)(sample)
+        written = segment(tmp_path / folder)(sample)
     for name in ("sub-1_T1w_seg.nii.gz", "volumes.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -241,7 +256,7 @@ def test_same_input_same_bytes_and_a_failed_write_leaves_nothing(
 
     monkeypatch.setattr(write.nib, "save", half)
     with pytest.raises(OSError, match="disk full"):
-        SavePrediction(tmp_path / "three", kind="labels", classes=CLASSES)(sample)
+        SaveVolumed("pred", tmp_path / "three", output_postfix="seg")(written)
     assert list((tmp_path / "three").iterdir()) == []
 
 
@@ -251,23 +266,23 @@ def test_runs_within_a_monai_evaluator_for_files_of_one_name(scan: Callable[...,
             return torch.cat([-x, x], dim=1)
 
     paths = [scan(f"in/{subject}/t1.nii.gz", shape=(16, 14, n)) for subject, n in (("s1", 12), ("s2", 13))]
-    transforms = Compose([LoadVolumed("image"), NormaliseForegroundd("image")])
+    transforms = Compose([*loading(), NormaliseForegroundd("image")])
     files = [{"image": str(path)} for path in paths]
 
-    def run(**options: Any) -> None:
+    def run(**settings: Any) -> None:
         SupervisedEvaluator(
             device=torch.device("cpu"),
             val_data_loader=DataLoader(Dataset(files, transforms), batch_size=1),
             network=Bright(),
-            postprocessing=SavePrediction(tmp_path / "out", kind="labels", classes={1: "bright"}, **options),
+            postprocessing=segment(tmp_path / "out", {"1": "bright"}, **settings),
         ).run()
 
-    with pytest.raises(RuntimeError, match="SavePrediction") as caught:
+    with pytest.raises(RuntimeError, match="applying transform") as caught:
         run()
     line = str(find_input_error(caught.value))
     assert line.startswith(f"{paths[1]} and {paths[0]} would both be written")
     assert "set data_root_dir" in line
-    run(data_root_dir=tmp_path / "in")
+    run(data_root_dir=str(tmp_path / "in"))
     for path in paths:
         voxels = read(path)
         expected = voxels > voxels[voxels > 0].mean()
@@ -285,9 +300,17 @@ def test_more_than_256_classes_do_not_wrap_around(
     data = prepare(scan(shape=(9, 8, 7)))
     logits = torch.zeros(300, *data["image"].shape[1:])
     logits[299] = 1
-    saved = SavePrediction(tmp_path / "out", kind="labels", suffix="parts")({**data, "pred": logits})
-    assert Path(saved["prediction_file"]).name == "sub-1_T1w_parts.nii.gz"
-    assert read(saved["prediction_file"]).max() == 299
+    names = {str(value): f"class {value}" for value in range(1, 300)}
+    with pytest.raises(RuntimeError) as caught:
+        segment(tmp_path / "out", names)({**data, "pred": logits})
+    assert "299 is beyond uint8: set output_dtype to a larger type" in str(find_input_error(caught.value))
+    wider = {"output_dtype": "int16", "output_postfix": "parts"}
+    config = json.loads((CONFIGS / "ixi_seg" / "configs" / "inference.json").read_text())
+    parser = ConfigParser({**config, "output_dir": str(tmp_path / "out"), "classes": names})
+    parser.update({f"postprocessing::transforms::4::{key}": value for key, value in wider.items()})
+    saved = parser.get_parsed_content("postprocessing")({**data, "pred": logits})
+    assert Path(saved["pred_file"]).name == "sub-1_T1w_parts.nii.gz"
+    assert read(saved["pred_file"]).max() == 299
     assert rows(tmp_path / "out")[298]["class"] == "class 299"
 
 
@@ -298,25 +321,27 @@ def test_what_does_not_fit_is_refused_in_one_line(
     data = prepare(path)
     shape, out = data["image"].shape[1:], tmp_path / "out"
 
-    def told(sample: dict[str, Any], **options: Any) -> str:
-        with pytest.raises(InputError) as caught:
-            SavePrediction(out, **{"kind": "labels", **options})({**data, **sample})
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
+    def refused(bundle: str, sample: dict[str, Any], **settings: Any) -> str:
+        with pytest.raises((InputError, RuntimeError)) as caught:
+            postprocessing(bundle, out, **settings)({**data, **sample})
+        line = str(find_input_error(caught.value))
+        assert "\n" not in line
+        return line
 
-    assert "does not lie on the grid" in told({"pred": torch.zeros(3, 4, 4, 4)})
-    assert "NaN or Inf" in told({"pred": torch.full((3, *shape), torch.nan)})
-    assert "2 channels for the classes" in told({"pred": torch.zeros(2, *shape)}, classes=CLASSES)
-    assert "1 channels for the classes" in told({"pred": torch.zeros(1, *shape)})
-    assert "one channel (got 2)" in told({"pred": torch.zeros(2, *shape)}, kind="denoised")
-    plain = MetaTensor(data["image"].as_tensor(), affine=data["image"].affine, meta={"filename_or_obj": str(path)})
-    assert "NormaliseForegroundd" in told({"image": plain, "pred": torch.zeros(1, *shape)}, kind="denoised")
-    assert "does not know its file" in told({"image": torch.zeros(1, *shape), "pred": torch.zeros(2, *shape)})
-    assert "kind='masks' is unknown" in told({}, kind="masks")
-    assert "probabilities='maybe'" in told({}, probabilities="maybe")
+    assert "does not lie on the grid" in refused("ixi_seg", {"pred": torch.zeros(4, 4, 4, 4)})
+    assert "NaN or Inf" in refused("ixi_seg", {"pred": torch.full((4, *shape), torch.nan)})
+    assert "2 channels for the classes" in refused("ixi_seg", {"pred": torch.zeros(2, *shape)}, classes=CLASSES)
+    assert "1 channels for the classes" in refused("ixi_seg", {"pred": torch.zeros(1, *shape)})
+    assert "gives 2 channels: it needs one" in refused("ixi_denoise", {"pred": torch.zeros(2, *shape)})
+    whole = {**data["original"].meta, "filename_or_obj": str(path)}
+    plain = MetaTensor(data["image"].as_tensor(), meta={**whole, "affine": data["image"].affine})
+    assert "NormaliseForegroundd" in refused("ixi_denoise", {"image": plain, "pred": torch.zeros(1, *shape)})
+    unknown = MetaTensor(plain.as_tensor(), meta={**plain.meta, "filename_or_obj": ""})
+    assert "does not know its file" in refused("ixi_seg", {"image": unknown, "pred": torch.zeros(4, *shape)})
+    assert "probabilities='maybe'" in refused("ixi_seg", {}, probabilities="maybe")
     assert not out.exists()
     out.mkdir()
     (out / "volumes.csv").write_text("a,b\n1,2\n")
-    assert "volumes.csv is no table" in told({"pred": torch.zeros(3, *shape)})
+    assert "volumes.csv is no table" in refused("ixi_seg", {"pred": torch.zeros(4, *shape)})
     with pytest.raises(InputError, match="is a file: give a folder"):
-        SavePrediction(path, kind="labels")
+        SaveVolumed("pred", path, output_postfix="seg")
