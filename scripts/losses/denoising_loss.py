@@ -9,7 +9,13 @@ __all__ = ["DenoisingLoss"]
 
 
 class DenoisingLoss(nn.Module):
-    """Mean squared error between the noise predicted and the noise added (paper, Appendix B.1)."""
+    """Mean squared error between the noise predicted and the noise added (paper, Appendix B.1).
+
+    Examples:
+        >>> import torch
+        >>> DenoisingLoss()(torch.zeros(1, 1, 2, 2, 2), torch.full((1, 1, 2, 2, 2), 3.0))
+        {'loss': tensor(9.)}
+    """
 
     def forward(self, predicted: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """Return ``loss`` of predicted and true noise, both (N, 1, ...)."""

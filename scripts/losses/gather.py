@@ -20,6 +20,10 @@ def gather_with_gradient(x: Tensor) -> Tensor:
 
     Every rank must bring the same N. The backward pass sums the gradients of all ranks' losses, so that after
     DDP's averaging the parameters get the gradient of one process holding the global batch.
+
+    Examples:
+        >>> gather_with_gradient(torch.tensor([[1.0, 2.0]]))
+        tensor([[1., 2.]])
     """
     if world_size() == 1:
         return x
@@ -37,6 +41,12 @@ def gather_views(z: Tensor, n_views: int) -> Tensor:
 
     Raises:
         InputError: the rows do not divide into ``n_views`` views, or the global batch holds one anatomy only.
+
+    Examples:
+        Two views of three anatomies:
+
+        >>> gather_views(torch.arange(6.0)[:, None], n_views=2)[:, :, 0].tolist()
+        [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     """
     if z.ndim != 2 or len(z) == 0 or len(z) % n_views:
         raise InputError(
@@ -54,6 +64,10 @@ def mean_over_ranks(x: Tensor) -> Tensor:
     """Return the mean of a scalar over all ranks; its gradient is that of the local value.
 
     DDP averages the gradients, so the parameters get the gradient of the mean.
+
+    Examples:
+        >>> mean_over_ranks(torch.tensor(2.0))
+        tensor(2.)
     """
     if world_size() == 1:
         return x

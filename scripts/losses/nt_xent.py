@@ -34,6 +34,10 @@ class NTXentLoss(ViewLoss):
     References:
         Chen et al. 2020, A simple framework for contrastive learning of visual representations,
         arXiv:2002.05709.
+
+    Examples:
+        >>> round(NTXentLoss()(torch.ones(8, 3)).item(), 4)  # log(7), identical embeddings of 4 anatomies
+        1.9459
     """
 
     def __init__(self, temperature: float = 0.5, n_views: int = 2) -> None:

@@ -20,6 +20,14 @@ class PretrainLoss(nn.Module):
     Args:
         contrastive: `NTXentLoss`, `BarlowLoss`, `VICRegLoss` or another loss of view-major embeddings.
         reconstruction_weight: factor on the L1 term.
+
+    Examples:
+        >>> import torch
+        >>> from scripts.losses import NTXentLoss
+        >>> pred = {"embedding": torch.ones(4, 3), "reconstruction": torch.zeros(4, 1, 2, 2, 2)}
+        >>> found = PretrainLoss(NTXentLoss())(pred, torch.full((4, 1, 2, 2, 2), 0.5))
+        >>> {name: round(value.item(), 4) for name, value in found.items()}  # log(3) and 0.5
+        {'loss': 1.5986, 'contrastive': 1.0986, 'l1': 0.5}
     """
 
     def __init__(self, contrastive: nn.Module, reconstruction_weight: float = 1.0) -> None:

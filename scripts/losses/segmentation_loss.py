@@ -25,6 +25,13 @@ class SegmentationLoss(nn.Module):
         weight: of each class in the cross-entropy, None for equal ones; a voxel's loss is multiplied by the
             weight of its true class and the weights of a sample's voxels are scaled to a mean of 1. A sample
             whose voxels all have weight 0 adds 0.
+
+    Examples:
+        A network that knows nothing of four classes has a cross-entropy of log(4):
+
+        >>> found = SegmentationLoss(4)(torch.zeros(1, 4, 2, 2, 2), torch.ones(1, 1, 2, 2, 2))
+        >>> round(found["cross_entropy"].item(), 4)
+        1.3863
     """
 
     def __init__(self, n_classes: int, weight: Sequence[float] | None = None) -> None:

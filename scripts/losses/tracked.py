@@ -12,6 +12,13 @@ class TrackedLoss(nn.Module):
 
     Args:
         loss: maps (prediction, target) to a dict of scalars with the key ``loss``.
+
+    Examples:
+        >>> import torch
+        >>> from scripts.losses import DenoisingLoss
+        >>> tracked = TrackedLoss(DenoisingLoss())
+        >>> tracked(torch.zeros(1, 1, 2), torch.ones(1, 1, 2)), tracked.terms
+        (tensor(1.), {'loss': tensor(1.)})
     """
 
     def __init__(self, loss: nn.Module) -> None:

@@ -30,6 +30,12 @@ class VICRegLoss(ViewLoss):
     References:
         Bardes, Ponce, LeCun 2022, VICReg: variance-invariance-covariance regularization for self-supervised
         learning, arXiv:2105.04906.
+
+    Examples:
+        Features that collapsed to one point agree, but pay 2 mu (1 - 0.01) for their lack of variance:
+
+        >>> round(VICRegLoss(variance=25.0)(torch.ones(8, 3)).item(), 4)
+        49.5
     """
 
     def __init__(

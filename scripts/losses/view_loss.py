@@ -21,6 +21,13 @@ class ViewLoss(nn.Module):
 
     Raises:
         InputError: fewer than two views.
+
+    Examples:
+        >>> class Spread(ViewLoss):
+        ...     def compare(self, views):
+        ...         return (views[0] - views[1]).abs().mean()
+        >>> Spread()(torch.tensor([[1.0], [2.0], [4.0], [5.0]]))  # views of an anatomy differ by 3
+        tensor(3.)
     """
 
     def __init__(self, n_views: int = 2) -> None:
@@ -46,5 +53,10 @@ class ViewLoss(nn.Module):
 
 
 def widen(x: Tensor) -> Tensor:
-    """Return ``x`` in float32, or as it is where it is float64."""
+    """Return ``x`` in float32, or as it is where it is float64.
+
+    Examples:
+        >>> widen(torch.ones(1, dtype=torch.float16)).dtype, widen(torch.ones(1, dtype=torch.float64)).dtype
+        (torch.float32, torch.float64)
+    """
     return x if x.dtype == torch.float64 else x.float()

@@ -14,7 +14,12 @@ Array = Tensor | NDArray[np.floating]
 
 
 def to_array(values: Array) -> NDArray[np.float64]:
-    """Return a tensor (of any device and type) or array as a float64 array."""
+    """Return a tensor (of any device and type) or array as a float64 array.
+
+    Examples:
+        >>> to_array(Tensor([0.5]))
+        array([0.5])
+    """
     return np.asarray(values.detach().cpu().double() if isinstance(values, Tensor) else values, np.float64)
 
 
@@ -23,6 +28,10 @@ def feature_array(features: Array, *, min_sequences: int = 2) -> NDArray[np.floa
 
     Raises:
         InputError: not three axes, fewer than two anatomies or ``min_sequences`` sequences, or NaN or Inf.
+
+    Examples:
+        >>> feature_array(np.zeros((2, 3, 4), np.float32)).dtype
+        dtype('float64')
     """
     array = to_array(features)
     if array.ndim != 3 or array.shape[0] < 2 or array.shape[1] < min_sequences or array.shape[2] < 1:

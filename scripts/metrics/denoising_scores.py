@@ -47,6 +47,15 @@ def denoising_scores(clean: Array, noisy: Array, denoised: Array, head: Tensor |
     Raises:
         InputError: shapes that differ or are too small, values that are not finite, an empty head, a clean image
             without contrast, or another image that equals it.
+
+    Examples:
+        Noise of one sigma, 0.2, has a PSNR of 13.98 dB, and half of it 6.02 dB more:
+
+        >>> clean = np.indices((11, 11, 11)).sum(axis=0) / 10
+        >>> noise = 0.2 * (-1.0) ** np.indices((11, 11, 11)).sum(axis=0)
+        >>> rows = denoising_scores(clean, clean + noise, clean + noise / 2, np.ones((11, 11, 11)))
+        >>> {row["metric"]: round(row["value"], 2) for row in rows if row["metric"] in ("PSNR_noisy", "PSNR_gain")}
+        {'PSNR_noisy': 13.98, 'PSNR_gain': 6.02}
     """
     images = {"clean": to_array(clean), "noisy": to_array(noisy), "denoised": to_array(denoised)}
     inside = np.asarray(head.detach().cpu().numpy() if isinstance(head, Tensor) else head) != 0
@@ -76,6 +85,10 @@ def psnr(clean: NDArray[np.float64], other: NDArray[np.float64], span: float = 1
         clean: of any shape.
         other: of the same shape.
         span: L, in the unit of the images.
+
+    Examples:
+        >>> round(psnr(np.zeros(5), np.full(5, 0.2)), 2)
+        13.98
     """
     return float(20 * np.log10(span) - 10 * np.log10(np.mean((other - clean) ** 2)))
 
@@ -94,6 +107,13 @@ def structural_similarity(clean: NDArray[np.float64], other: NDArray[np.float64]
 
     References:
         Wang et al., 2004, doi:10.1109/TIP.2003.819861.
+
+    Examples:
+        Of two constant images only the luminance term is left, (2 a b + c) / (a^2 + b^2 + c) with c = 0.01^2:
+
+        >>> similar = structural_similarity(np.full((11, 11, 11), 1.0), np.full((11, 11, 11), 0.5), 1.0)
+        >>> round(float(similar.mean()), 4)  # 1.0001 / 1.2501
+        0.8
     """
     from skimage.metrics import structural_similarity as similarity
 

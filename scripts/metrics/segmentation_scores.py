@@ -52,6 +52,16 @@ def segmentation_scores(
     Raises:
         InputError: shapes that differ or are not 3D, values that are neither 0 nor a class, sides of a voxel that
             are not positive.
+
+    Examples:
+        Of four voxels of 1 x 1 x 2 mm the last is not found: 2 * 3 / (3 + 4); distances of 0, 0, 0 and 2 mm, whose
+        95th percentile is 1.7 mm:
+
+        >>> truth, found = np.zeros((6, 6, 6)), np.zeros((6, 6, 6))
+        >>> truth[2, 2, 1:5], found[2, 2, 1:4] = 1, 1
+        >>> rows = segmentation_scores(found, truth, classes={1: "lesion"}, spacing=(1, 1, 2))
+        >>> {row["metric"]: round(row["value"], 3) for row in rows[:2]}
+        {'DSC': 0.857, 'HD95': 1.7}
     """
     sides = np.asarray(spacing, dtype=np.float64)
     if sides.shape != (3,) or not np.isfinite(sides).all() or not (sides > 0).all():

@@ -38,6 +38,12 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: columns missing, no rows, a value that is not finite, two scores for one, or a subject that
             lacks a class others have.
+
+    Examples:
+        >>> rows = [(f"sub-{n}", "Guys", "T1w", "lesion", "DSC", value) for n, value in enumerate((0.7, 0.8, 0.9))]
+        >>> found = summarise(pd.DataFrame(rows, columns=list(COLUMNS)))
+        >>> found.loc[0, ["n", "mean", "standard_error"]].astype(float).round(4).tolist()  # 0.1 / sqrt(3)
+        [3.0, 0.8, 0.0577]
     """
     _check(table)
     rows: list[dict[str, Any]] = []
@@ -49,7 +55,14 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def format_summary(summary: pd.DataFrame) -> str:
-    """Return the result of `summarise` as text, one line per row; counts as "3 of 20 subjects"."""
+    """Return the result of `summarise` as text, one line per row; counts as "3 of 20 subjects".
+
+    Examples:
+        >>> rows = [(f"sub-{n}", "Guys", "T1w", "lesion", "DSC", value) for n, value in enumerate((0.7, 0.8, 0.9))]
+        >>> print(format_summary(summarise(pd.DataFrame(rows, columns=list(COLUMNS)))))
+        site  modality  class   metric  n   mean  error  95 % interval
+        Guys  T1w       lesion  DSC     3  0.800  0.058  [0.552, 1.048]
+    """
     titles = ("site", "modality", "class", "metric", "n", "mean", "error", "95 % interval")
     lines = [titles, *(_cells(row) for _, row in summary.iterrows())]
     widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
@@ -67,6 +80,10 @@ def tell_empty(table: pd.DataFrame) -> str:
     """Return in words how often a class was not predicted or did not occur in a table of scores.
 
     It is empty for a table without ``empty_prediction`` and ``empty_truth``, as of denoising.
+
+    Examples:
+        >>> tell_empty(pd.DataFrame({"metric": ["empty_truth"] * 3, "value": [0.0, 1.0, 0.0]}))
+        '1 of 3 truths are empty, scored all the same.'
     """
     told = []
     for metric in _COUNTS:

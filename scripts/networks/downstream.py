@@ -62,6 +62,12 @@ def task_network(
 
     Raises:
         InputError: no such file, or it does not hold exactly this encoder, or this network.
+
+    Examples:
+        >>> from scripts.networks import Encoder
+        >>> made = task_network(Encoder(features=(2, 2, 2, 2, 2)), encoder="random")
+        >>> made.variant, made.frozen, any(parameter.requires_grad for parameter in made.network.parameters())
+        ('random', True, False)
     """
     if not is_given(start):
         return _with_encoder(network, encoder, encoder_bundle, freeze=freeze)
@@ -99,6 +105,13 @@ def load_model(network: nn.Module, path: str | Path, train_command: str) -> nn.M
 
     Raises:
         InputError: no such file, not a weights file, or of another network.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save(nn.Linear(2, 1).state_dict(), Path(folder) / "model.pt")
+        ...     load_model(nn.Linear(2, 1), Path(folder) / "model.pt", "python train.py").training
+        False
     """
     path = Path(path)
     if not path.is_file():

@@ -45,6 +45,16 @@ def load_encoder(encoder: nn.Module, path: str | Path, *, freeze: bool = False) 
 
     Raises:
         InputError: no such file, or it does not hold exactly this encoder's tensors, finite, in its shapes.
+
+    Examples:
+        >>> import tempfile
+        >>> from scripts.networks import Encoder
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "model.pt"
+        ...     torch.save(Encoder(features=(2, 2, 2, 2, 2)).state_dict(), path)
+        ...     report = load_encoder(Encoder(features=(2, 2, 2, 2, 2)), path)
+        >>> report.n_loaded, report.n_total  # weights and biases of ten convolutions
+        (20, 20)
     """
     path = encoder_file(path)
     state = read_encoder_state(path)
@@ -62,7 +72,15 @@ def load_encoder(encoder: nn.Module, path: str | Path, *, freeze: bool = False) 
 
 
 def freeze_encoder(network: nn.Module) -> None:
-    """Freeze the encoder inside a network, see `scripts.networks.freeze`; the rest stays trainable."""
+    """Freeze the encoder inside a network, see `scripts.networks.freeze`; the rest stays trainable.
+
+    Examples:
+        >>> from scripts.networks import Encoder
+        >>> encoder = Encoder(features=(2, 2, 2, 2, 2))
+        >>> freeze_encoder(encoder)
+        >>> any(parameter.requires_grad for parameter in encoder.parameters())
+        False
+    """
     host, parts = _encoder_parts(network)
     whole = len(parts) == len(list(host.children()))
     for module in (host,) if whole else parts.values():

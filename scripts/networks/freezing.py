@@ -12,6 +12,11 @@ def freeze(module: nn.Module) -> nn.Module:
 
     A parent's ``train()`` reaches every child and would switch a frozen encoder's dropout on again; the
     frozen module ignores it.
+
+    Examples:
+        >>> whole = nn.Sequential(freeze(nn.Linear(2, 3)), nn.Linear(3, 1)).train()
+        >>> [part.training for part in whole], sum(p.numel() for p in whole.parameters() if p.requires_grad)
+        ([False, True], 4)
     """
     module.eval()
     module.requires_grad_(False)

@@ -33,6 +33,13 @@ class Projector(nn.Module):
 
     Attributes:
         needs_levels: whether the pooling reads all levels, not the bottleneck alone.
+
+    Examples:
+        >>> projector = Projector()
+        >>> tuple(projector([torch.zeros(4, 768, 6, 6, 6)]).shape)
+        (4, 128)
+        >>> sum(parameter.numel() for parameter in projector.parameters())  # 768 * 512 + 512 + 512 * 128 + 128
+        459392
     """
 
     def __init__(
@@ -76,6 +83,11 @@ class Reconstructor(nn.Module):
 
     Raises:
         InputError: ``features`` is empty.
+
+    Examples:
+        >>> reconstructor = Reconstructor(8, features=(6, 5, 4, 3))
+        >>> reconstructor.factor, tuple(reconstructor(torch.zeros(1, 8, 2, 2, 2)).shape)
+        (16, (1, 1, 32, 32, 32))
     """
 
     def __init__(

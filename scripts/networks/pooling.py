@@ -37,6 +37,13 @@ class Pooling(nn.Module):
 
     References:
         ``gem``: Radenović et al. 2019, doi:10.1109/TPAMI.2018.2846566.
+
+    Examples:
+        The generalised mean of 1 and 2 with p = 3 is ((1 + 8) / 2)^(1/3) = 1.651:
+
+        >>> cells = torch.tensor([1.0, 2.0]).view(1, 1, 2, 1, 1)
+        >>> {kind: round(Pooling(kind, 1)([cells]).max().item(), 3) for kind in ("mean", "max", "gem")}
+        {'mean': 1.5, 'max': 2.0, 'gem': 1.651}
     """
 
     def __init__(self, kind: str = "mean", channels: int | Sequence[int] = 768) -> None:

@@ -30,6 +30,12 @@ class PretrainNet(nn.Module):
 
     Raises:
         InputError: encoder and reconstructor do not change the size by the same factor.
+
+    Examples:
+        >>> widths = (2, 3, 4, 5, 6)
+        >>> net = PretrainNet(Encoder(features=widths), Projector(widths), Reconstructor(widths, (5, 4, 3, 2)))
+        >>> {name: tuple(value.shape) for name, value in net(torch.zeros(2, 1, 32, 32, 32)).items()}
+        {'embedding': (2, 128), 'reconstruction': (2, 1, 32, 32, 32)}
     """
 
     def __init__(self, encoder: Encoder | ViTEncoder, projector: Projector, reconstructor: Reconstructor) -> None:
@@ -82,6 +88,12 @@ class PretrainedEncoder(nn.Module):
 
     Attributes:
         stride: input voxels per bottleneck cell along an axis.
+
+    Examples:
+        >>> widths = (2, 3, 4, 5, 6)
+        >>> net = PretrainNet(Encoder(features=widths), Projector(widths), Reconstructor(widths, (5, 4, 3, 2)))
+        >>> PretrainedEncoder(Encoder(features=widths)).load_state_dict(net.state_dict())
+        <All keys matched successfully>
     """
 
     def __init__(self, encoder: Encoder | ViTEncoder) -> None:

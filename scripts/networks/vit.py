@@ -33,6 +33,13 @@ class ViTEncoder(nn.Module):
 
     References:
         Dosovitskiy et al. 2021, An image is worth 16x16 words, arXiv:2010.11929.
+
+    Examples:
+        An image of 32 voxels in patches of 16 makes 2 x 2 x 2 tokens:
+
+        >>> encoder = ViTEncoder(32, hidden_size=12, mlp_dim=8, num_layers=4, num_heads=2)
+        >>> [tuple(level.shape) for level in encoder.levels(torch.zeros(1, 1, 32, 32, 32))]
+        [(1, 12, 2, 2, 2), (1, 12, 2, 2, 2), (1, 12, 2, 2, 2), (1, 12, 2, 2, 2)]
     """
 
     def __init__(
