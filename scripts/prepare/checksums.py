@@ -12,7 +12,7 @@ from tqdm import tqdm
 from scripts.errors import InputError
 from scripts.io.files import atomic_write
 from scripts.prepare.remotes import Remote
-from scripts.prepare.space import told_size
+from scripts.prepare.space import readable_size
 
 __all__ = ["file_sums", "remember_sums", "verify", "wrong_sum"]
 
@@ -40,7 +40,7 @@ def verify(path: Path, remote: Remote, *, cache: Path | None = None, progress: b
     wrong = wrong_sum(sums, remote)
     if wrong is not None:
         raise InputError(
-            f"{path} ({told_size(path.stat().st_size)}) has {wrong}: it is cut off, damaged or another release; "
+            f"{path} ({readable_size(path.stat().st_size)}) has {wrong}: it is cut off, damaged or another release; "
             "delete it and add --download, or take it as it is with --verify false"
         )
 

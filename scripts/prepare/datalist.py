@@ -80,10 +80,10 @@ def tell_datalists(
         published: modality -> subjects for training, validation and test.
     """
     for modality, parts in counts.items():
-        told = ", ".join(f"{count} {part}" for part, count in parts.items())
+        sizes = ", ".join(f"{count} {part}" for part, count in parts.items())
         same = published is not None and tuple(parts.values()) == published[modality]
         as_published = ", as in the paper" if same else ""
-        tqdm.write(f"Split: {modality}: {told}{as_published}  ({root / f'datalist-{modality}.json'})")
+        tqdm.write(f"Split: {modality}: {sizes}{as_published}  ({root / f'datalist-{modality}.json'})")
 
 
 def _replace_split(split: Mapping[str, Any], path: Path) -> None:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from scripts.errors import InputError
 from scripts.prepare.checksums import file_sums, remember_sums, verify, wrong_sum
 from scripts.prepare.remotes import IXI, Remote, ixi_remotes
-from scripts.prepare.space import require_space, told_size
+from scripts.prepare.space import readable_size, require_space
 from scripts.prepare.transfer import BrokenOffError, RefusedError, notes_of, transfer
 
 try:
@@ -91,7 +91,7 @@ def _fetch_from(url: str, part: Path, remote: Remote, *, progress: bool, pause: 
             if tries >= _TRIES:
                 raise RefusedError(str(reason)) from reason
             wait = max(pause * 2.0**tries, reason.wait)
-            tqdm.write(f"{remote.name}: {reason} after {told_size(size)}; on again in {wait:.0f} s")
+            tqdm.write(f"{remote.name}: {reason} after {readable_size(size)}; on again in {wait:.0f} s")
             time.sleep(wait)
 
 
@@ -109,7 +109,7 @@ def _failure(remote: Remote, part: Path, reasons: list[str]) -> str:
     size = part.stat().st_size if part.is_file() else 0
     if not size:
         part.unlink(missing_ok=True)
-    kept = f"{told_size(size)} lie in {part}, the same command goes on from there" if size else "try again later"
+    kept = f"{readable_size(size)} lie in {part}, the same command goes on from there" if size else "try again later"
     return f"{remote.name} did not come ({'; '.join(reasons)}): {kept}, or name another server with --mirror"
 
 

@@ -95,7 +95,7 @@ def _take_image(work: _Work, name: str, kind: str, source: Source) -> None:
     file = f"{name}-{kind}{source.ending}"
     path = hidden(work.part, file)
     source.copy(path)
-    with _told_of({path: source}):
+    with _naming_sources({path: source}):
         header = read_header(path)
         voxels, affine = read_volume(path)
         if not (voxels > 0).any():
@@ -115,7 +115,7 @@ def _take_maps(work: _Work, name: str, kind: str, sources: Mapping[int, Source])
         source = sources[number]
         path = hidden(work.part, f"c{number}{name}-{kind}{source.ending}")
         source.copy(path)
-        with _told_of({path: source, image.path: image.source}):
+        with _naming_sources({path: source, image.path: image.source}):
             check_same_grid(image.header, read_header(path))
             values, _ = read_volume(path, nan="zero")
             if values.min() < -_TOLERANCE or values.max() > 1 + _TOLERANCE:
@@ -133,7 +133,7 @@ def _make_maps(work: _Work) -> None:
     """Make the maps that are not there: of the T1 by classification, of T2 and PD by carrying those of the T1."""
     first, source = work.images.get("T1"), None
     if first is not None and first.maps is None:
-        with _told_of({first.path: first.source}):
+        with _naming_sources({first.path: first.source}):
             brain = brain_mask(first.voxels, first.affine)
             litres = float(brain.sum()) * abs(float(np.linalg.det(first.affine[:3, :3]))) / 1e6
             if not _BRAIN[0] <= litres <= _BRAIN[1]:
@@ -180,7 +180,7 @@ def _check_contrasts(work: _Work) -> None:
     for kind in ("T2", "PD"):
         image = work.images.get(kind)
         if image is not None and image.maps is not None:
-            with _told_of({image.path: image.source}):
+            with _naming_sources({image.path: image.source}):
                 ratios[kind] = csf_to_white(image.voxels, image.maps)
     if len(ratios) == 2 and ratios["T2"] < ratios["PD"]:
         raise InputError(
@@ -198,7 +198,7 @@ def _write_maps(work: _Work, name: str, kind: str, image: _Image) -> None:
 
 
 @contextmanager
-def _told_of(paths: Mapping[Path, Source]) -> Iterator[None]:
+def _naming_sources(paths: Mapping[Path, Source]) -> Iterator[None]:
     """Let errors name the user's files, not our copies of them; where none is named, the first."""
     try:
         yield

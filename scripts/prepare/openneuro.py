@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,7 @@ def _download(folder: Path, images: Sequence[str], *, progress: bool, retries: i
         ) from error
     patterns = [f"/{name}" for name in _METADATA]
     patterns += [f"/{image.removesuffix('.nii.gz')}.*" for image in images]  # with its sidecar
-    with _listening() as failures, _silent(not progress):
+    with _listening() as failures, contextlib.redirect_stderr(sys.stderr if progress else io.StringIO()):
         try:
             openneuro.download(
                 dataset=ARC_DATASET,
@@ -150,16 +151,16 @@ def _download(folder: Path, images: Sequence[str], *, progress: bool, retries: i
 
 def _failure(folder: Path, error: Exception, failures: Sequence[str]) -> str:
     reason = str(error).strip().splitlines()
-    told = reason[0] if reason else type(error).__name__
-    if isinstance(error, FileExistsError) or "DatasetDOI" in told or "appears to be different" in told:
-        return f"{folder} holds another dataset or release than {ARC_DATASET} {ARC_TAG}: give another folder ({told})"
+    said = reason[0] if reason else type(error).__name__
+    if isinstance(error, FileExistsError) or "DatasetDOI" in said or "appears to be different" in said:
+        return f"{folder} holds another dataset or release than {ARC_DATASET} {ARC_TAG}: give another folder ({said})"
     if failures:
         files = "1 file" if len(failures) == 1 else f"{len(failures)} files"
         return (
             f"{files} of ARC did not come, the first: {failures[0]}; what has come lies in {folder}, "
             "the same command goes on from there"
         )
-    return f"OpenNeuro did not give ARC ({type(error).__name__}: {told}): try again later, what has come is kept"
+    return f"OpenNeuro did not give ARC ({type(error).__name__}: {said}): try again later, what has come is kept"
 
 
 @contextlib.contextmanager
@@ -181,12 +182,6 @@ def _listening() -> Iterator[list[str]]:
         yield failures
     finally:
         logger.removeFilter(gather)
-
-
-@contextlib.contextmanager
-def _silent(silent: bool) -> Iterator[None]:
-    with contextlib.redirect_stderr(io.StringIO()) if silent else contextlib.nullcontext():
-        yield
 
 
 def _is_complete(folder: Path, images: Sequence[str]) -> bool:

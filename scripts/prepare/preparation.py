@@ -15,7 +15,7 @@ from scripts.qc import write_page
 from scripts.subjects import run_subjects
 from scripts.tasks import DatasetKind
 
-__all__ = ["Summary", "prepare_subjects", "tell", "training"]
+__all__ = ["Summary", "prepare_subjects", "print_summary", "training"]
 
 _SHOWN = 20
 
@@ -87,7 +87,7 @@ def training(bundle: str, root: Path) -> str:
     return f"python -m monai.bundle run --config_file bundles/{bundle}/configs/train.json --dataset_dir {root}"
 
 
-def tell(summary: Summary, started: float, next_steps: Sequence[str]) -> None:
+def print_summary(summary: Summary, started: float, next_steps: Sequence[str]) -> None:
     """Print what was done, what was left out and why, where things lie, and what to type next.
 
     Args:

@@ -16,7 +16,7 @@ from scripts.parallel import default_jobs
 from scripts.prepare.arc_subject import find_sessions, make_subject
 from scripts.prepare.datalist import tell_datalists, write_datalists
 from scripts.prepare.openneuro import fetch_arc
-from scripts.prepare.preparation import Summary, prepare_subjects, tell, training
+from scripts.prepare.preparation import Summary, prepare_subjects, print_summary, training
 from scripts.prepare.records import claim_output, is_finished
 from scripts.prepare.space import require_space
 from scripts.switches import is_on
@@ -73,7 +73,7 @@ def prepare_arc(source: str, out: str, *, download: bool | str = False, jobs: in
     _describe(root, folder)
     counts = write_datalists(root, "arc")
     tell_datalists(root, counts, EXPECTED_COUNTS)
-    tell(summary, started, [training(bundle, root) for bundle in bundles_on("arc")] if counts else [])
+    print_summary(summary, started, [training(bundle, root) for bundle in bundles_on("arc")] if counts else [])
     return summary
 
 

@@ -16,7 +16,7 @@ from scripts.prepare.datalist import tell_datalists, write_datalists
 from scripts.prepare.download import fetch, missing_bytes
 from scripts.prepare.ixi_sources import Subject, find_sources, find_tars
 from scripts.prepare.ixi_subject import make_subject
-from scripts.prepare.preparation import Summary, prepare_subjects, tell, training
+from scripts.prepare.preparation import Summary, prepare_subjects, print_summary, training
 from scripts.prepare.records import claim_output, is_finished
 from scripts.prepare.remotes import ixi_remotes
 from scripts.prepare.space import require_space
@@ -86,7 +86,7 @@ def prepare_ixi(
     )
     counts = write_datalists(root, "ixi")
     tell_datalists(root, counts)
-    tell(summary, started, [training(bundle, root) for bundle in bundles_on("ixi")] if counts else [])
+    print_summary(summary, started, [training(bundle, root) for bundle in bundles_on("ixi")] if counts else [])
     return summary
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from scripts.data.units import check_settings
 from scripts.errors import InputError
 from scripts.io.read import read_header
-from scripts.prepare.preparation import Summary, prepare_subjects, tell, training
+from scripts.prepare.preparation import Summary, prepare_subjects, print_summary, training
 from scripts.prepare.qmri_scan import prepare_scan
 from scripts.prepare.qmri_sources import Scan, find_scans
 from scripts.prepare.qmri_write import describe_source, write_participants, write_scan
@@ -91,7 +91,9 @@ def prepare_qmri(
     write_participants(root, folder, subjects)  # the quality page tells the groups; who failed is taken out at the end
     summary = prepare_subjects(root, "qmri", tasks, work, jobs=jobs)
     _finish(root, folder, subjects, tasks, missing)
-    tell(summary, started, [training(bundle, root) for bundle in bundles_on("qmri")] if summary.subjects else [])
+    print_summary(
+        summary, started, [training(bundle, root) for bundle in bundles_on("qmri")] if summary.subjects else []
+    )
     return summary
 
 

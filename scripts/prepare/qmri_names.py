@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +59,8 @@ def name_folder(source: Path, folder: Path, layout: str, base: str, *, alone: bo
         group = read_groups(_above(folder, f"sub-{named['sub-']}")).get(f"sub-{named['sub-']}")
         words, crowded = [named["sub-"], session or ""], not alone
     else:
-        group = parts.pop(0) if len(parts) > 1 and _is_group(parts, layout) else None
+        grouped = len(parts) > 1 and (layout == "masked" or _GROUP.match(parts[0]))
+        group = parts.pop(0) if grouped else None
         words, crowded = [*parts[:1], "".join(parts[1:])], not alone and bool(parts)
         if not parts:
             words = [source.resolve().name if alone else base, ""]
@@ -71,10 +71,6 @@ def name_folder(source: Path, folder: Path, layout: str, base: str, *, alone: bo
 def name_word(text: str) -> str:
     """Return the letters and digits of ``text``, which is all that a BIDS label may hold."""
     return re.sub(r"[^A-Za-z0-9]", "", text)
-
-
-def _is_group(parts: Sequence[str], layout: str) -> bool:
-    return layout == "masked" or bool(_GROUP.match(parts[0]))
 
 
 def _bids_place(folder: Path, base: str) -> Place:

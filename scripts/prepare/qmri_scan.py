@@ -43,7 +43,7 @@ class PreparedScan:
         maps: pd, r1, r2star, mtsat and, where there is one, r2 -> (I, J, K) in project units, 0 outside the brain.
         brain: (I, J, K).
         affine: (4, 4) voxel to world [mm], RAS+.
-        told: map, or ``brain``, -> what its sidecar says about where it comes from.
+        origins: map, or ``brain``, -> what its sidecar says about where it comes from.
         about: the units and how the brain was found, in one line each.
         notes: what a user should look at.
         failed: share of the brain where some fit had failed.
@@ -52,7 +52,7 @@ class PreparedScan:
     maps: dict[str, Array]
     brain: NDArray[np.bool_]
     affine: NDArray[np.float64]
-    told: dict[str, dict[str, Any]] = field(default_factory=dict)
+    origins: dict[str, dict[str, Any]] = field(default_factory=dict)
     about: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failed: float = 0.0
@@ -84,9 +84,9 @@ def prepare_scan(
     readings = infer_units(scan.maps, volumes, brain, settings)
     done = PreparedScan({}, brain, affine)
     _convert_and_clean(scan, source, volumes, readings, done)
-    done.told["brain"] = {"Type": "Brain", "Method": how}
+    done.origins["brain"] = {"Type": "Brain", "Method": how}
     if scan.mask is not None and not make_mask:
-        done.told["brain"]["Sources"] = [_relative(scan.mask, source)]
+        done.origins["brain"]["Sources"] = [_relative(scan.mask, source)]
     _complete(done)
     if spacing is not None:
         _resample(done, spacing)
@@ -165,7 +165,7 @@ def _convert_and_clean(
         with np.errstate(invalid="ignore"):
             failed |= done.brain & ~(values <= LIMITS[name])
         done.maps[name], cleaning = clean_map(name, values, done.brain, voxel_volume)
-        done.told[name] = {
+        done.origins[name] = {
             "Sources": [_relative(scan.maps[name].path, source)],
             "SourceUnits": reading.unit,
             "Reading": reading.text,
@@ -184,13 +184,13 @@ def _note_cleaning(name: str, cleaning: Cleaning, n_brain: int) -> list[str]:
     """Tell of changes that concern more than a hundredth of the brain."""
     texts = []
     limit = f"{LIMITS[name]:g}"
-    told = {
+    words = {
         "no_value": "without a value",
         "above_limit": f"above {limit}",
         "negative": "negative, set to 0",
         "left": "left without a value",
     }
-    for key, text in told.items():
+    for key, text in words.items():
         share = getattr(cleaning, key) / n_brain
         if share > _WORTH_A_NOTE:
             texts.append(f"{LABELS[name]}: {share:.1%} of the brain {text}")
@@ -214,7 +214,7 @@ def _complete(done: PreparedScan) -> None:
         made["mtsat"] = np.zeros_like(r1), "0, the MT term of the signal is off"
     for name, (values, text) in made.items():
         done.maps[name] = (values * done.brain).astype(np.float32)
-        done.told[name] = {"Substitute": text}
+        done.origins[name] = {"Substitute": text}
         done.notes.append(f"no {LABELS[name]} map: {text}")
 
 
@@ -224,8 +224,8 @@ def _resample(done: PreparedScan, spacing: float) -> None:
     before = voxel_sizes(done.affine)
     maps, done.brain, done.affine = resample_maps(np.stack([*done.maps.values()]), done.brain, done.affine, spacing)
     done.maps = dict(zip(done.maps, maps, strict=True))
-    for told in done.told.values():
-        told["Resampled"] = f"from {' x '.join(f'{side:.3g}' for side in before)} mm to {spacing:g} mm"
+    for origin in done.origins.values():
+        origin["Resampled"] = f"from {' x '.join(f'{side:.3g}' for side in before)} mm to {spacing:g} mm"
 
 
 def _relative(path: Path, source: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -134,19 +134,17 @@ def _scans_of(source: Path, folder: Path, names: Sequence[str], mask: str | None
         yield _make_scan(place, folder, layout, maps, mask, alone=len(groups) == 1)
 
 
-def _layout_of(folder: Path, names: Iterable[str]) -> str | None:
+def _layout_of(folder: Path, names: Sequence[str]) -> str | None:
     """Return which layout the maps in a folder have: that of an R1 map, else that of others in a likely place."""
-    kinds = {layout: _kinds_in(layout, names) for layout in ("masked", "BIDS", "hMRI")}
+    kinds: dict[str, set[str]] = {}
+    for layout in ("masked", "BIDS", "hMRI"):
+        matches = (_PATTERNS[layout].match(name) for name in names)
+        kinds[layout] = {_MAP_OF[layout, match["kind"]] for match in matches if match}
     for layout, found in kinds.items():
         if "r1" in found:
             return layout
     likely = {"masked": True, "BIDS": folder.name == "anat", "hMRI": folder.name == "Results"}
     return next((layout for layout, found in kinds.items() if found and likely[layout]), None)
-
-
-def _kinds_in(layout: str, names: Iterable[str]) -> set[str]:
-    matches = (_PATTERNS[layout].match(name) for name in names)
-    return {_MAP_OF[layout, match["kind"]] for match in matches if match}
 
 
 def _candidates(layout: str, folder: Path, names: Sequence[str]) -> list[_Candidate]:
@@ -189,18 +187,14 @@ def _make_scan(
             raise InputError(
                 f"{folder} holds the maps of several scans ({place.crowded}): give each a folder of its own"
             )
-        maps = {name: _choose(layout, name, found) for name in _present(found)}
+        held = {one.name for one in found}
+        maps = {name: _choose(layout, name, found) for name in KINDS["BIDS"] if name in held}
         if "r1" not in maps:
             raise InputError(f"{folder} has no R1 (or T1) map, which nothing can stand in for: add it")
         mask = _find_mask(folder, layout, place, pattern, alone=alone)
     except InputError as error:
         problem = str(error)
     return Scan(place.subject, place.session, place.group, folder, maps, mask, problem)
-
-
-def _present(found: Sequence[_Candidate]) -> list[str]:
-    held = {one.name for one in found}
-    return [name for name in KINDS["BIDS"] if name in held]
 
 
 def _choose(layout: str, name: str, found: Sequence[_Candidate]) -> MapSource:

@@ -88,7 +88,7 @@ def infer_units(
         _check_median(name, source.path, unit, samples[name])
         if name == "pd" and unit != "a.u.":
             notes += _doubt_calibration(samples)
-        text = _tell(name, unit, white_matter) + (" as set" if settings[name] != "auto" else "")
+        text = _describe(name, unit, white_matter) + (" as set" if settings[name] != "auto" else "")
         readings[name] = Reading(unit, text, tuple(notes), white_matter)
     return readings
 
@@ -181,7 +181,7 @@ def _doubt_calibration(samples: Mapping[str, NDArray[np.float32]]) -> list[str]:
     return [f"PD of white matter is {white:.3g} p.u., not {PD_WHITE_MATTER:g}: if it is uncalibrated, set it to a.u."]
 
 
-def _tell(name: str, unit: str, white_matter: float | None) -> str:
+def _describe(name: str, unit: str, white_matter: float | None) -> str:
     label, own = LABELS[name], UNITS[name][0]
     if white_matter is not None:
         return f"{label} a.u. -> {own} (white matter {white_matter:.4g} = {PD_WHITE_MATTER:g})"

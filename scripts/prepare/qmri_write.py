@@ -38,7 +38,7 @@ def write_scan(part: Path, scan: Scan, done: PreparedScan) -> list[str]:
     stem = f"{folder}/{scan.prefix}"
     files = []
     for name in (name for name in reversed(MAPS) if name in done.maps):
-        sidecar = {"Units": UNITS[name][0], "Description": NAMES[name], "SkullStripped": True, **done.told[name]}
+        sidecar = {"Units": UNITS[name][0], "Description": NAMES[name], "SkullStripped": True, **done.origins[name]}
         stored = np.rint(done.maps[name] / np.float32(_STEPS[name])).clip(0, 65535)
         if name in ("pd", "r1"):
             stored = np.maximum(stored, done.brain)
@@ -46,7 +46,7 @@ def write_scan(part: Path, scan: Scan, done: PreparedScan) -> list[str]:
         write_json(hidden(part, files[-2]), sidecar)
         write_nifti(hidden(part, files[-1]), stored.astype(np.uint16), done.affine, step=_STEPS[name])
     mask = [f"{stem}_{MASK_SUFFIX}.json", f"{stem}_{MASK_SUFFIX}.nii.gz"]
-    write_json(hidden(part, mask[0]), done.told["brain"])
+    write_json(hidden(part, mask[0]), done.origins["brain"])
     write_nifti(hidden(part, mask[1]), done.brain.astype(np.uint8), done.affine)
     return [*mask, *files]
 

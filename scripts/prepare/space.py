@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scripts.errors import InputError
 
-__all__ = ["require_space", "told_size"]
+__all__ = ["readable_size", "require_space"]
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
@@ -29,12 +29,12 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise InputError(
-            f"{folder} needs about {told_size(needed)} for {what}, {told_size(free)} are free: "
+            f"{folder} needs about {readable_size(needed)} for {what}, {readable_size(free)} are free: "
             "free some, or choose a folder on another disk"
         )
 
 
-def told_size(size: int) -> str:
+def readable_size(size: int) -> str:
     """Return a number of bytes as people say it: 812 bytes, 3.2 MB, 25.1 GB."""
     if size < 1_000_000:
         return f"{size} bytes"

@@ -67,14 +67,14 @@ def transfer(url: str, part: Path, *, pinned: bool, progress: bool = True) -> No
         have = 0
     if have and have == notes.total:
         return
-    with _told_plainly(), requests.get(url, headers=_headers(url, have, notes), stream=True, timeout=_TIMEOUT) as reply:
+    with _in_few_words(), requests.get(url, headers=_headers(url, have, notes), stream=True, timeout=_TIMEOUT) as reply:
         total, start = _begin(reply, part, have, notes)
         if start and start == total:
             return
         require_space(part.parent, (total or 0) - start, f"the rest of {part.name}")
         with part.open("ab" if start else "wb") as stream:
-            version = _version(reply)
-            _write_notes(part, _Notes(url, version, total))
+            text = json.dumps(asdict(_Notes(url, _version(reply), total)), indent=2) + "\n"
+            atomic_write(notes_of(part), lambda path: path.write_text(text, encoding="utf-8"))
             _receive(reply, stream, start, total, name=part.name.removesuffix(".part"), progress=progress)
     if total is not None and part.stat().st_size != total:
         raise BrokenOffError("the connection ended early")
@@ -128,7 +128,7 @@ def _receive(
 
 
 @contextmanager
-def _told_plainly() -> Iterator[None]:
+def _in_few_words() -> Iterator[None]:
     """Turn what goes wrong on the way into `RefusedError` or `BrokenOffError`, in a few words."""
     try:
         yield
@@ -151,8 +151,8 @@ def _version(reply: requests.Response) -> str:
 
 
 def _wait(reply: requests.Response) -> float:
-    told = reply.headers.get("Retry-After", "")
-    return min(float(told), _LONGEST_WAIT) if told.isdigit() else 0.0
+    seconds = reply.headers.get("Retry-After", "")
+    return min(float(seconds), _LONGEST_WAIT) if seconds.isdigit() else 0.0
 
 
 def _read_notes(part: Path) -> _Notes:
@@ -160,8 +160,3 @@ def _read_notes(part: Path) -> _Notes:
         return _Notes(**json.loads(notes_of(part).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return _Notes()
-
-
-def _write_notes(part: Path, notes: _Notes) -> None:
-    text = json.dumps(asdict(notes), indent=2) + "\n"
-    atomic_write(notes_of(part), lambda path: path.write_text(text, encoding="utf-8"))
