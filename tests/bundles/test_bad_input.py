@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from monai.bundle import ConfigWorkflow
 
 TRAIN = ["train.json"]
 
@@ -96,3 +97,33 @@ def test_a_lost_map_and_its_cure(
     assert "MT term of the signal is off" in caplog.text
     assert "sub-002" in {entry["subject"] for entry in data["training"]}
     assert left_behind(folder) == []
+
+
+@pytest.mark.parametrize(
+    "names", [TRAIN, [*TRAIN, "evaluate.json"], [*TRAIN, "demo.json"], ["inference.json"]], ids=str
+)
+def test_a_folder_that_is_no_bundle_ends_the_run_at_once(
+    names: list[str], tmp_path: Path, run_here: Callable[..., ConfigWorkflow]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_here(names, {"bundle_root": str(tmp_path)})
+    assert str(caught.value) == f"error: {tmp_path} is no bundle: type --bundle_root DIR"
+
+
+def test_a_config_of_ones_own_says_that_it_needs_the_bundle(
+    tmp_path: Path,
+    root: Path,
+    configs: Path,
+    bundle_command: Callable[..., list[str]],
+    execute: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """Where nothing leads to the bundle's own modules either; named, it is found."""
+    own = Path(shutil.copytree(root / configs, tmp_path / "own"))
+    refused = execute(bundle_command(TRAIN, {}, folder=own), cwd=tmp_path)
+    assert refused.returncode == 1
+    last = refused.stderr.splitlines()[-1]
+    assert last == f"error: {tmp_path / configs.parent} is no bundle: type --bundle_root DIR"
+    settings = {"bundle_root": str(root / configs.parent), "dataset_dir": "no/such/folder"}
+    found = execute(bundle_command(TRAIN, settings, folder=own), cwd=tmp_path)
+    assert found.returncode == 1
+    assert found.stderr.splitlines()[-1].startswith("error: dataset_dir no/such/folder does not exist")
