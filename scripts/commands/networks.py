@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from scripts.switches import is_given
 from scripts.tasks import TASKS
 
@@ -89,6 +91,7 @@ def predict(
             patch_size=patch_size,
             probabilities=probabilities,
             device=device,
+            announce=partial(print, flush=True),
         )
     )
 
