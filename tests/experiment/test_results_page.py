@@ -15,7 +15,8 @@ from scripts.experiment.pages.limits import limits
 from scripts.experiment.pages.results_page import typical_minutes, write_results_page
 from scripts.experiment.pages.tallies import agreement_with_paper, tallies
 from scripts.experiment.results.collect import Results
-from scripts.experiment.tables.all_tables import all_tables, comparison_table, overall_table
+from scripts.experiment.tables.all_tables import all_tables
+from scripts.experiment.tables.comparisons import comparison_table, overall_table
 from scripts.variants import VARIANTS
 
 PLACES = ["site", "modality", "fraction"]

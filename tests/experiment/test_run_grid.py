@@ -257,7 +257,7 @@ class TestCollect:
 
     def test_runs_features_cases_and_the_random_encoder_are_there(self, results: Results) -> None:
         assert set(results.runs["task"]) == {"pretrain", "ixi_seg", "ixi_denoise", "arc_lesion"}
-        assert {"base", "random"} <= set(results.variants())
+        assert {"base", "random"} <= set(results.runs["variant"])
         assert {"base", "random"} <= set(results.invariance["variant"])
         assert (results.runs["minutes"] > 0).all()
         assert results.features.filter(regex=r"^f\d+$").shape[1] == 16

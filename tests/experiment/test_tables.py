@@ -18,21 +18,11 @@ import pytest
 from scipy import stats
 
 from scripts.experiment.results.collect import KEYS, Results
-from scripts.experiment.tables.all_tables import (
-    Table,
-    all_tables,
-    comparison_table,
-    overall_table,
-    render_csv,
-    render_html,
-    render_latex,
-    render_markdown,
-    study_differences,
-    study_table,
-    task_tables,
-    write_tables,
-)
-from scripts.experiment.tables.text import Cell, Row
+from scripts.experiment.tables.all_tables import all_tables, write_tables
+from scripts.experiment.tables.comparisons import comparison_table, overall_table
+from scripts.experiment.tables.paper_tables import task_tables
+from scripts.experiment.tables.study import study_differences, study_table
+from scripts.experiment.tables.text import Cell, Row, Table, render_csv, render_html, render_latex, render_markdown
 
 TISSUES = ("grey matter", "white matter", "CSF")
 
@@ -370,8 +360,6 @@ def test_nothing_found_gives_no_tables_and_says_so(tmp_path: Path, caplog: pytes
 def test_a_grid_without_seqinv_has_no_comparisons() -> None:
     found = all_tables(grid(scores("ixi_seg", "base", [0.5, 0.6]), scores("ixi_seg", "seqaug", [0.5, 0.7])))
     assert [table.name for table in found] == ["table1"]
-    other = comparison_table(grid(*(scores("ixi_seg", name, [0.5, 0.6]) for name in ("base", "seqaug"))), "seqaug")
-    assert other.frame["second"].tolist() == ["base"]
 
 
 def test_files(results: Results, tmp_path: Path) -> None:
@@ -439,7 +427,7 @@ def test_markdown_rows_are_equally_wide_and_marked(results: Results) -> None:
     for table in all_tables(results):
         lines = render_markdown(table).splitlines()
         assert {line.count("|") for line in lines} == {len(table.columns) + 1}
-    first = render_markdown(named(task_tables(results), "table1")).splitlines()[3]
+    first = re.sub(" +", " ", render_markdown(named(task_tables(results), "table1")).splitlines()[3])
     assert re.fullmatch(r"\| GST \[T1w\] (\| (\*\*|<u>)?[\d.]+ ± [\d.]+(\*\*|</u>)? )+\|", first)
     assert (first.count("**"), first.count("<u>")) == (4, 2)
 
@@ -496,7 +484,7 @@ def test_special_characters_are_escaped() -> None:
     odd = table.title
     html = render_html(table)
     assert "a_b &amp; 5 % &lt; 2^3" in html
-    assert 'title="&quot;n&quot;"' in html
+    assert 'title="&#34;n&#34;"' in html
     latex = r"a\_b \& 5 \% $<$ 2\textasciicircum{}3 \textbar{} \#1 \$x\$ \{y\} \textasciitilde{} \textbackslash{}"
     assert rf"{latex} & \textbf{{{latex}}} \\" in render_latex(table)
     assert {line.replace(r"\|", "").count("|") for line in render_markdown(table).splitlines()} == {3}

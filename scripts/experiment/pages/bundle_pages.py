@@ -14,7 +14,7 @@ from scripts.experiment.results.collect import Results
 from scripts.experiment.results.wording import fraction_words, place_name
 from scripts.experiment.tables.invariance_measures import invariance_markdown
 from scripts.experiment.tables.score_tables import SCORE_TABLES, ScoreTable
-from scripts.experiment.tables.text import EMPTY, Table, plain_markdown
+from scripts.experiment.tables.text import EMPTY, Table, markdown_table
 from scripts.io.files import atomic_write
 from scripts.io.templates import fill_template
 from scripts.tasks import PRETRAIN_BUNDLE
@@ -85,5 +85,5 @@ def _score_tables(table: ScoreTable, frame: pd.DataFrame) -> list[str]:
             ]
             rows.append([f"{place_name(site, modality)}, n = {part['n'].max()}", *cells])
         head = [f"{metric.label} [{metric.unit}], {fraction_words(fraction)}", *map(variant_label, variants)]
-        tables.append(plain_markdown(head, rows))
+        tables.append(markdown_table(head, rows))
     return tables

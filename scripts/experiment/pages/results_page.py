@@ -21,7 +21,7 @@ from scripts.experiment.results.collect import Results
 from scripts.experiment.tables.comparisons import CLEAR
 from scripts.experiment.tables.invariance_measures import invariance_markdown
 from scripts.experiment.tables.score_tables import SCORE_TABLES
-from scripts.experiment.tables.text import EMPTY, Row, Table, plain_markdown, render_markdown
+from scripts.experiment.tables.text import EMPTY, Row, Table, markdown_table, render_markdown
 from scripts.io.files import atomic_write
 from scripts.io.templates import fill_template
 from scripts.variants import VARIANTS, variant_label, variant_order
@@ -133,7 +133,7 @@ def _comparison(tables: Sequence[Table]) -> dict[str, Any]:
     if "comparisons" not in frames:
         return {"best": None}
     counted = []
-    for tally in tallies(frames["comparisons"], frames["comparisons_overall"], CLEAR):
+    for tally in tallies(frames["comparisons"], frames["comparisons_overall"]):
         names = {"first": variant_label(tally.first), "second": variant_label(tally.second)}
         counted.append({**asdict(tally), **names, "title": _TITLES[tally.table], "unit": _UNITS[tally.metric]})
     return {"clear": f"{CLEAR:g}", "best": _best(frames), "tallies": counted, "agreement": _agreement(tables)}
@@ -171,7 +171,7 @@ def _agreement(tables: Sequence[Table]) -> str:
         ]
         for row in agreement_with_paper(cells, "seqinv", ["base", "seqaug"]).itertuples()
     ]
-    return plain_markdown(head, lines)
+    return markdown_table(head, lines)
 
 
 def _answers(tables: Sequence[Table]) -> dict[str, dict[str, list[str]]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from scripts.experiment.tables.comparisons import CLEAR
 from scripts.experiment.tables.score_tables import SCORE_TABLES
 
 __all__ = ["Tally", "agreement_with_paper", "tallies"]
@@ -43,20 +44,19 @@ class Tally:
     parts: int
 
 
-def tallies(cells: pd.DataFrame, overall: pd.DataFrame, clear: float = 0.05) -> list[Tally]:
-    """Count where one variant is ahead of another, and name where it is so clearly.
+def tallies(cells: pd.DataFrame, overall: pd.DataFrame) -> list[Tally]:
+    """Count where one variant is ahead of another, and name where it is so clearly: a corrected p below `CLEAR`.
 
     Args:
-        cells: frame of `scripts.experiment.tables.all_tables.comparison_table`.
-        overall: frame of `scripts.experiment.tables.all_tables.overall_table`: tests over all modalities, each subject
+        cells: frame of `scripts.experiment.tables.comparisons.comparison_table`.
+        overall: frame of `scripts.experiment.tables.comparisons.overall_table`: tests over all modalities, each subject
             counted once, because the few subjects of a single cell can hardly be clear about anything.
-        clear: corrected p below which a difference is clear.
     """
     keys = ["table", "metric", "first", "second"]
     found = []
     for names, rows in cells.groupby(keys, sort=False):
         parts = overall[(overall[keys] == pd.Series(dict(zip(keys, names, strict=True)))).all(axis=1)]
-        sure = parts[parts["p_holm"] < clear]
+        sure = parts[parts["p_holm"] < CLEAR]
         gain = rows["gain"].to_numpy()
         table, metric, first, second = (str(name) for name in names)
         found.append(

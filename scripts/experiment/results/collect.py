@@ -12,8 +12,7 @@ from typing import Any
 import pandas as pd
 
 from scripts.errors import InputError
-from scripts.handlers.mlflow_store import CELL_TAG, default_store, find_parent, open_store
-from scripts.variants import variant_order
+from scripts.handlers.mlflow_store import CELL_TAG, find_parent, open_store
 
 __all__ = ["FEATURES", "KEYS", "Results", "collect"]
 
@@ -58,22 +57,17 @@ class Results:
     planned: pd.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def variants(self) -> list[str]:
-        """Return the variants that have a finished run, in the order of the tables."""
-        return variant_order(self.runs["variant"].unique()) if len(self.runs) else []
 
-
-def collect(grid: str, uri: str | None = None) -> Results:
+def collect(grid: str, uri: str) -> Results:
     """Read the finished runs of a grid from MLflow; where a cell was run twice, the last one counts.
 
     Args:
         grid: name of the grid.
-        uri: MLflow store, None takes the default one.
+        uri: MLflow store.
 
     Raises:
         InputError: the store has no such grid, or none of its runs is finished.
     """
-    uri = uri or default_store()
     client = open_store(uri)
     parent = find_parent(client, grid)
     if parent is None:

@@ -43,9 +43,9 @@ def cell_statistics(values: pd.DataFrame) -> pd.DataFrame:
         numbers = group["value"].to_numpy(dtype=np.float64)
         low, high = bootstrap_interval(numbers)
         error = float(np.std(numbers, ddof=1) / np.sqrt(len(numbers))) if len(numbers) > 1 else float("nan")
-        told = {"mean": float(numbers.mean()), "standard_error": error, "low": low, "high": high}
         names = dict(zip(["variant", *_CELL], keys, strict=True))
-        rows.append({**names, **told, "n": len(numbers), "n_seeds": int(group["seeds"].max())})
+        found = {"mean": float(numbers.mean()), "standard_error": error, "low": low, "high": high, "n": len(numbers)}
+        rows.append({**names, **found, "n_seeds": int(group["seeds"].max())})
     return pd.DataFrame(rows)
 
 
@@ -109,8 +109,8 @@ def compare_overall(values: pd.DataFrame, first: str, seconds: Sequence[str], *,
         apart = paired_differences(values, first, second)
         if len(apart):
             by_subject = apart.groupby(["site", "subject"])["difference"].mean()
-            told = _compared(by_subject, better)
-            rows.append({"first": first, "second": second, **told, "cells": apart.groupby(_CELL).ngroups})
+            found = _compared(by_subject, better)
+            rows.append({"first": first, "second": second, **found, "cells": apart.groupby(_CELL).ngroups})
     return pd.DataFrame(rows)
 
 
@@ -177,5 +177,5 @@ def _compared(differences: pd.Series, better: str) -> dict[str, Any]:
     p, smallest = paired_test(numbers)
     mean = float(numbers.mean())
     gain = mean if better == "higher" else -mean
-    told = {"difference": mean, "gain": gain, "low": low, "high": high, "p": p, "smallest_p": smallest}
-    return {**told, "n": len(numbers)}
+    found = {"difference": mean, "gain": gain, "low": low, "high": high, "p": p, "smallest_p": smallest}
+    return {**found, "n": len(numbers)}

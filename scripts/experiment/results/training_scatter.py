@@ -27,17 +27,16 @@ class Scatter:
     deviation: float
     freedom: int
 
-    def half_width(self, variance: float, level: float = 0.95) -> float:
-        """Return half the Student t interval of a combination of trainings.
+    def half_width(self, variance: float) -> float:
+        """Return half the 95 % Student t interval of a combination of trainings.
 
         Args:
             variance: of the combination, in units of a training's: 1 / n for the mean of n, 2 / n for the difference of
                 two such means.
-            level: coverage aimed at.
         """
         if self.freedom < 1:
             return float("nan")
-        return float(stats.t.ppf((1 + level) / 2, self.freedom) * self.deviation * np.sqrt(variance))
+        return float(stats.t.ppf(0.975, self.freedom) * self.deviation * np.sqrt(variance))
 
 
 def training_scatter(by_training: pd.DataFrame, factors: Sequence[str] = ("variant",)) -> Scatter:

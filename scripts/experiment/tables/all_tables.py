@@ -10,33 +10,18 @@ from pathlib import Path
 from scripts.experiment.results.collect import Results
 from scripts.experiment.tables.comparisons import comparison_table, overall_table
 from scripts.experiment.tables.paper_tables import task_tables
+from scripts.experiment.tables.score_tables import SCORE_TABLES
 from scripts.experiment.tables.study import study_differences, study_table
-from scripts.experiment.tables.text import Table, render_csv, render_html, render_latex, render_markdown
+from scripts.experiment.tables.text import Table, render_csv, render_latex, render_markdown
 from scripts.io.files import atomic_write
 
-__all__ = [
-    "Table",
-    "all_tables",
-    "comparison_table",
-    "overall_table",
-    "render_csv",
-    "render_html",
-    "render_latex",
-    "render_markdown",
-    "study_differences",
-    "study_table",
-    "task_tables",
-    "write_tables",
-]
+__all__ = ["all_tables", "write_tables"]
 
 logger = logging.getLogger(__name__)
 
 _FORMATS: dict[str, Callable[[Table], str]] = {".md": render_markdown, ".tex": render_latex, ".csv": render_csv}
 _NAMES = (
-    "table1",
-    "table2",
-    "table3",
-    "table3_gain",
+    *(spec.name for spec in SCORE_TABLES),
     "comparisons_overall",
     "comparisons",
     "study",

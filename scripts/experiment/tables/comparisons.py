@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from scripts.experiment.tables.text import EMPTY, Cell, Row, Table
 from scripts.tasks import Metric
 from scripts.variants import VARIANTS, variant_label
 
-__all__ = ["CLEAR", "comparison_table", "format_p", "overall_table"]
+__all__ = ["CLEAR", "comparison_table", "overall_table"]
 
+_FIRST = "seqinv"
+_OTHERS = [name for name in VARIANTS if name != _FIRST]
 CLEAR = 0.05
 """Corrected p below which a difference is called clear."""
 
@@ -32,26 +34,22 @@ _READ = (
 )
 
 
-def comparison_table(results: Results, first: str = "seqinv") -> Table:
-    """Return the paired tests of one variant against the others, in every cell of Tables 1 to 3.
+def comparison_table(results: Results) -> Table:
+    """Return the paired tests of SeqInv against the other variants, in every cell of Tables 1 to 3.
 
     The frame has a row per cell and pair: those of `compare_variants`, ``table``, ``metric``, ``p_holm``, corrected for
     the number of tests of that table, and ``cohort``.
-
-    Args:
-        results: of the grid.
-        first: the variant.
     """
 
-    def tested(values: pd.DataFrame, metric: Metric, others: Sequence[str]) -> pd.DataFrame:
-        found = compare_variants(values, first, others, better=metric.better)
+    def tested(values: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+        found = compare_variants(values, _FIRST, _OTHERS, better=metric.better)
         return in_table_order(found, _CELL) if len(found) else found
 
-    frame = _families(results, first, tested)
+    frame = _families(results, tested)
     return Table(
         name="comparisons",
-        title=f"{variant_label(first)} against the others, cell by cell",
-        caption=f"Difference of {variant_label(first)} less the other variant: {_READ}{_told(results, frame)}",
+        title=f"{variant_label(_FIRST)} against the others, cell by cell",
+        caption=f"Difference of {variant_label(_FIRST)} less the other variant: {_READ}{_scope(results, frame)}",
         frame=frame,
         columns=("", *_COLUMNS) if len(frame) else (),
         rows=tuple(
@@ -60,33 +58,29 @@ def comparison_table(results: Results, first: str = "seqinv") -> Table:
     )
 
 
-def overall_table(results: Results, first: str = "seqinv") -> Table:
-    """Return the paired tests of one variant against the others over many cells together, each subject counted once.
+def overall_table(results: Results) -> Table:
+    """Return the paired tests of SeqInv against the other variants over many cells together, each subject counted once.
 
     The frame has a row per pair and part (a label fraction at all sites, all label fractions in or out of domain):
     those of `compare_overall`, ``part``, ``table``, ``metric``, ``p_holm``, corrected for the number of tests of that
     table, and ``cohort``.
-
-    Args:
-        results: of the grid.
-        first: the variant.
     """
 
-    def tested(values: pd.DataFrame, metric: Metric, others: Sequence[str]) -> pd.DataFrame:
+    def tested(values: pd.DataFrame, metric: Metric) -> pd.DataFrame:
         found = [
-            compare_overall(part, first, others, better=metric.better).assign(part=name)
+            compare_overall(part, _FIRST, _OTHERS, better=metric.better).assign(part=name)
             for name, part in _parts(values)
         ]
         return pd.concat(found, ignore_index=True)
 
-    frame = _families(results, first, tested)
+    frame = _families(results, tested)
     return Table(
         name="comparisons_overall",
-        title=f"{variant_label(first)} against the others, over all modalities",
+        title=f"{variant_label(_FIRST)} against the others, over all modalities",
         caption=(
-            f"Difference of {variant_label(first)} less the other variant, averaged within a subject over the "
+            f"Difference of {variant_label(_FIRST)} less the other variant, averaged within a subject over the "
             "modalities that both variants have, and over the label fractions where all are named (cells: sites times "
-            f"modalities times label fractions): {_READ}{_told(results, frame)}"
+            f"modalities times label fractions): {_READ}{_scope(results, frame)}"
         ),
         frame=frame,
         columns=("", *_OVERALL) if len(frame) else (),
@@ -94,7 +88,7 @@ def overall_table(results: Results, first: str = "seqinv") -> Table:
     )
 
 
-def format_p(p: float) -> str:
+def _format_p(p: float) -> str:
     """Return a p value with three digits behind the point."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
@@ -112,14 +106,11 @@ def _parts(values: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield f"{name}{several}", values[chosen]
 
 
-def _families(
-    results: Results, first: str, tested: Callable[[pd.DataFrame, Metric, Sequence[str]], pd.DataFrame]
-) -> pd.DataFrame:
+def _families(results: Results, tested: Callable[[pd.DataFrame, Metric], pd.DataFrame]) -> pd.DataFrame:
     """Return the tests of the paper's three tables, corrected within each."""
-    others = [name for name in VARIANTS if name != first]
     families = []
-    for layout in (layout for layout in SCORE_TABLES if layout.printed):
-        parts = [_tested(results, layout, metric, others, tested) for metric in layout.metrics]
+    for spec in (spec for spec in SCORE_TABLES if spec.printed):
+        parts = [_tested(results, spec, metric, tested) for metric in spec.metrics]
         family = pd.concat(parts, ignore_index=True)
         if len(family):
             families.append(family.assign(p_holm=holm(family["p"])))
@@ -132,25 +123,20 @@ def _families(
 
 def _tested(
     results: Results,
-    layout: ScoreTable,
+    spec: ScoreTable,
     metric: Metric,
-    others: Sequence[str],
-    tested: Callable[[pd.DataFrame, Metric, Sequence[str]], pd.DataFrame],
+    tested: Callable[[pd.DataFrame, Metric], pd.DataFrame],
 ) -> pd.DataFrame:
-    values = score_values(results, layout, metric)
+    values = score_values(results, spec, metric)
     if values.empty:
         return pd.DataFrame()
-    cohorts = sorted(results.scores.loc[results.scores["task"] == layout.task, "cohort"].unique())
-    found = tested(values, metric, others)
-    return found.assign(table=layout.name, metric=metric.name, cohort="+".join(cohorts)) if len(found) else found
+    cohorts = sorted(results.scores.loc[results.scores["task"] == spec.task, "cohort"].unique())
+    found = tested(values, metric)
+    return found.assign(table=spec.name, metric=metric.name, cohort="+".join(cohorts)) if len(found) else found
 
 
 def _rows(frame: pd.DataFrame, label: Callable[[dict[str, Any]], str]) -> Iterator[Row]:
-    titles = {
-        (layout.name, m.name): f"{layout.title}, {m.label} ({m.unit})"
-        for layout in SCORE_TABLES
-        for m in layout.metrics
-    }
+    titles = {(spec.name, m.name): f"{spec.title}, {m.label} ({m.unit})" for spec in SCORE_TABLES for m in spec.metrics}
     for keys, part in frame.groupby(["table", "metric"], sort=False) if len(frame) else ():
         yield Row(titles[keys])
         for row in part.to_dict("records"):
@@ -168,13 +154,13 @@ def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:
         Cell(f"{row['difference']:+.2f}", int(clear)),
         Cell(interval),
         Cell(str(row["n"])),
-        Cell(format_p(row["p"]) + few),
-        Cell(format_p(row["p_holm"])),
+        Cell(_format_p(row["p"]) + few),
+        Cell(_format_p(row["p_holm"])),
         Cell(winner, int(clear)),
     )
 
 
-def _told(results: Results, frame: pd.DataFrame) -> str:
+def _scope(results: Results, frame: pd.DataFrame) -> str:
     if frame.empty:
         return ""
     own = results.scores[results.scores["variant"].isin(VARIANTS)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.experiment.results.collect import Results
-from scripts.experiment.tables.text import EMPTY, plain_markdown
+from scripts.experiment.tables.text import EMPTY, markdown_table
 from scripts.variants import VARIANTS, variant_label, variant_order
 
 __all__ = ["invariance_markdown"]
@@ -33,8 +33,8 @@ def invariance_markdown(results: Results) -> str:
         ]
         for metric, label in _MEASURES.items()
     ]
-    told = (
+    reading = (
         "Of one pooled vector per anatomy, on held-out subjects: value and 95 % bootstrap interval; the mean of the "
         "seeds where there are several, of value and limits alike."
     )
-    return f"{told}\n\n{plain_markdown(['measure', *map(variant_label, variants)], rows)}"
+    return f"{reading}\n\n{markdown_table(['measure', *map(variant_label, variants)], rows)}"

@@ -49,29 +49,27 @@ def task_tables(results: Results) -> list[Table]:
     ``n``, ``n_seeds`` as of `cell_statistics`, ``spread`` between seeds, ``best``, ``second``, ``paper_mean``,
     ``paper_se`` and ``cohort``, in the unit of the table.
     """
-    tables = [_task_table(results, layout) for layout in SCORE_TABLES]
+    tables = [_task_table(results, spec) for spec in SCORE_TABLES]
     return [table for table in tables if not table.frame.empty]
 
 
-def _task_table(results: Results, layout: ScoreTable) -> Table:
+def _task_table(results: Results, spec: ScoreTable) -> Table:
     frames = []
-    for metric in layout.metrics:
-        values = score_values(results, layout, metric)
+    for metric in spec.metrics:
+        values = score_values(results, spec, metric)
         if len(values):
             cells = _ranked(cell_statistics(values), metric.better)
-            frames.append(
-                _with_spread(cells, results, layout.task, metric.name, metric.scale).assign(metric=metric.name)
-            )
+            frames.append(_with_spread(cells, results, spec.task, metric.name, metric.scale).assign(metric=metric.name))
     if not frames:
-        return Table(layout.name, layout.title, "", pd.DataFrame())
-    paper = paper_tables().query("table == @layout.name")
+        return Table(spec.name, spec.title, "", pd.DataFrame())
+    paper = paper_tables().query("table == @spec.name")
     paper = paper.rename(columns={"mean": "paper_mean", "standard_error": "paper_se"})
     frame = pd.concat(frames, ignore_index=True).merge(
         paper[[*_SHOWN, "paper_mean", "paper_se"]], how="left", on=_SHOWN
     )
     frame = in_table_order(frame, _SHOWN)[[*_SHOWN, *_OWN, "paper_mean", "paper_se"]]
-    cohorts = sorted(results.scores.loc[results.scores["task"] == layout.task, "cohort"].unique())
-    return _laid_out(results, layout, frame.assign(cohort="+".join(cohorts)))
+    cohorts = sorted(results.scores.loc[results.scores["task"] == spec.task, "cohort"].unique())
+    return _laid_out(results, spec, frame.assign(cohort="+".join(cohorts)))
 
 
 def _ranked(cells: pd.DataFrame, better: str) -> pd.DataFrame:
@@ -89,28 +87,28 @@ def _with_spread(cells: pd.DataFrame, results: Results, task: str, metric: str, 
     return cells.merge(spread, how="left", on=["variant", *_PLACE])
 
 
-def _laid_out(results: Results, layout: ScoreTable, frame: pd.DataFrame) -> Table:
+def _laid_out(results: Results, spec: ScoreTable, frame: pd.DataFrame) -> Table:
     variants = variant_order(frame["variant"].unique())
     # columns in groups: label fractions, or metrics where there are several
-    by = "metric" if len(layout.metrics) > 1 else "fraction"
+    by = "metric" if len(spec.metrics) > 1 else "fraction"
     keys = list(dict.fromkeys(frame[by]))
-    labels = {m.name: f"{m.label} ({m.unit})" for m in layout.metrics}
+    labels = {m.name: f"{m.label} ({m.unit})" for m in spec.metrics}
     groups = tuple((labels[key] if by == "metric" else fraction_words(key), len(variants)) for key in keys)
     columns = [(key, variant) for key in keys for variant in variants]
-    digits = {m.name: m.digits for m in layout.metrics}
+    digits = {m.name: m.digits for m in spec.metrics}
     rows: list[Row] = []
     inside = frame["site"].map(is_training_site)
     for label, part in (("In domain", frame[inside]), ("Out of domain", frame[~inside])):
         if len(part):
             rows += [Row(label, kind=label.lower().replace(" ", "-"))] if not inside.all() else []
             rows += _rows(part, by, columns, digits)
-    theirs = _of_paper(frame, layout)
+    theirs = _of_paper(frame, spec)
     if len(theirs):
         rows += [Row(PAPER_HEADING, kind="paper"), *_rows(theirs, by, columns, digits)]
     return Table(
-        name=layout.name,
-        title=layout.title,
-        caption=_caption(results, layout, frame),
+        name=spec.name,
+        title=spec.title,
+        caption=_caption(results, spec, frame),
         frame=frame,
         columns=("", *(variant_label(variant) for _, variant in columns)),
         groups=groups,
@@ -118,11 +116,11 @@ def _laid_out(results: Results, layout: ScoreTable, frame: pd.DataFrame) -> Tabl
     )
 
 
-def _of_paper(frame: pd.DataFrame, layout: ScoreTable) -> pd.DataFrame:
+def _of_paper(frame: pd.DataFrame, spec: ScoreTable) -> pd.DataFrame:
     """Return the rows that the paper has too, its numbers in place of ours, ranked among themselves."""
     theirs = frame.dropna(subset="paper_mean")
     theirs = theirs.assign(mean=theirs["paper_mean"], standard_error=theirs["paper_se"], low=np.nan, high=np.nan)
-    parts = [_ranked(theirs[theirs["metric"] == m.name], m.better) for m in layout.metrics]
+    parts = [_ranked(theirs[theirs["metric"] == m.name], m.better) for m in spec.metrics]
     return in_table_order(pd.concat(parts), _SHOWN)
 
 
@@ -143,15 +141,15 @@ def _cell(row: dict[str, Any], digits: dict[str, int]) -> Cell:
     return Cell(f"{row['mean']:.{places}f}{error}", 1 if row["best"] else 2 if row["second"] else 0, note)
 
 
-def _caption(results: Results, layout: ScoreTable, frame: pd.DataFrame) -> str:
-    own = results.scores[results.scores["task"] == layout.task]
+def _caption(results: Results, spec: ScoreTable, frame: pd.DataFrame) -> str:
+    own = results.scores[results.scores["task"] == spec.task]
     own = own[own["variant"].isin(VARIANTS)]
-    units = ", ".join(f"{m.label} in {m.unit} ({m.better} is better)" for m in layout.metrics)
+    units = ", ".join(f"{m.label} in {m.unit} ({m.better} is better)" for m in spec.metrics)
     classes = sorted(own["class"].unique())
     over = f", each subject's mean over {', '.join(classes)}" if len(classes) > 1 else ""
     apart = "" if set(own["cohort"]) == {"real"} else ", not comparable with the real subjects of the paper"
     parts = [
-        f"{units}{over}: mean ± standard error over test subjects ({_told_subjects(frame)}), {_told_seeds(frame)}.",
+        f"{units}{over}: mean ± standard error over test subjects ({_subject_counts(frame)}), {_seed_counts(frame)}.",
         f"{cohort_words(own).capitalize()}{apart}.",
         "Best bold, second best underlined, of each row and group of columns, by unrounded means; ties share.",
         "95 % bootstrap intervals over subjects are in the CSV file.",
@@ -160,41 +158,41 @@ def _caption(results: Results, layout: ScoreTable, frame: pd.DataFrame) -> str:
         parts.append("GST (Guy's) is the site that training images come from.")
     if frame["paper_mean"].notna().any():
         parts.append("Beneath, the paper's own numbers, marked likewise among what is shown of it.")
-    return " ".join(parts) + _told_empty(own) + unfinished_words(results, layout.task)
+    return " ".join(parts) + _missing_classes(own) + unfinished_words(results, spec.task)
 
 
-def _told_subjects(frame: pd.DataFrame) -> str:
+def _subject_counts(frame: pd.DataFrame) -> str:
     """Return how many test subjects each site has; of each modality where these differ."""
-    told = []
+    parts = []
     for site, part in frame.groupby("site", sort=False):
         if part["n"].nunique() == 1:
-            told.append(f"{site_name(site)} {part['n'].iloc[0]}")
+            parts.append(f"{site_name(site)} {part['n'].iloc[0]}")
             continue
         for modality, own in part.groupby("modality", sort=False):
             counts = sorted({own["n"].min(), own["n"].max()})
-            told.append(f"{place_name(site, modality)} {' to '.join(map(str, counts))}")
-    return ", ".join(told)
+            parts.append(f"{place_name(site, modality)} {' to '.join(map(str, counts))}")
+    return ", ".join(parts)
 
 
-def _told_seeds(frame: pd.DataFrame) -> str:
+def _seed_counts(frame: pd.DataFrame) -> str:
     counts = sorted({int(frame["n_seeds"].min()), int(frame["n_seeds"].max())})
     if counts == [1]:
         return "one seed"
-    told = f"{' to '.join(map(str, counts))} seeds, averaged within a subject"
-    return f"{told} (spread in the CSV file: the standard deviation of their means)"
+    words = f"{' to '.join(map(str, counts))} seeds, averaged within a subject"
+    return f"{words} (spread in the CSV file: the standard deviation of their means)"
 
 
-def _told_empty(own: pd.DataFrame) -> str:
+def _missing_classes(own: pd.DataFrame) -> str:
     """Return a sentence on predictions that lack a class, empty where there are none."""
     empty = own[own["metric"] == "empty_prediction"]
     if not empty["value"].any():
         return ""
     by_variant = empty.groupby("variant")["value"]
-    told = [
+    counts = [
         f"{variant_label(name)} {int(by_variant.get_group(name).sum())} of {by_variant.get_group(name).size}"
         for name in variant_order(empty["variant"].unique())
     ]
     return (
         " A class that is missing from a prediction counts as DSC 0 and as HD95 the diagonal of the image; "
-        f"missing were, over subjects, classes and runs: {', '.join(told)}."
+        f"missing were, over subjects, classes and runs: {', '.join(counts)}."
     )

@@ -33,7 +33,7 @@ _INTERVALS = (
     "Mean of the seeds' values and its 95 % t interval over the seeds: what pretraining and training once more may "
     "give, on the same test subjects. The scatter of trainings is taken to be the same for all variants, and pooled.",
 )
-_INTERVALS_OF_DIFFERENCES = (
+_OF_DIFFERENCES = (
     "Interval: 95 % bootstrap over subjects, so between these trainings; whether the recipes differ takes more seeds.",
     "Interval: 95 % t interval over the seeds, so between the recipes and not only between single trainings, on these "
     "test subjects. The scatter of trainings is taken to be the same for all variants, and pooled; what a seed does to "
@@ -68,9 +68,9 @@ def study_table(results: Results) -> Table:
         name="study",
         title="Study: what of SeqInv helps",
         caption=(
-            f"{_told(results, *_INTERVALS)} Retrieval: share of "
+            f"{_by_repetition(results, *_INTERVALS)} Retrieval: share of "
             "features whose nearest, among those of all places in another sequence, is of the same place"
-            f"{_told_chance(results)}. Tissue R2: how well a linear map fitted in some sequences gives the tissue "
+            f"{_chance(results)}. Tissue R2: how well a linear map fitted in some sequences gives the tissue "
             "composition in another (0: no better than its mean). Scores: means over the test subjects of all sites. "
             f"{cohort_words(results.runs).capitalize()}, {_seeds(results)}."
         ),
@@ -94,9 +94,9 @@ def study_differences(results: Results) -> Table:
     rows: list[dict[str, Any]] = []
     for measure, compare in [*_repeated_invariance(results), *_shared(results)]:
         for first, second, question in questions:
-            told = compare(first, second)
-            if told:
-                rows.append({"question": question, "measure": measure, "first": first, "second": second, **told})
+            found = compare(first, second)
+            if found:
+                rows.append({"question": question, "measure": measure, "first": first, "second": second, **found})
     frame = pd.DataFrame(rows)
     if frame.empty:
         return Table("study_differences", "Study: differences", "", frame)
@@ -107,9 +107,8 @@ def study_differences(results: Results) -> Table:
         name="study_differences",
         title="Study: differences",
         caption=(
-            "Mean difference on the same test subjects, of all sites. "
-            f"{_told(results, *_INTERVALS_OF_DIFFERENCES)} Bold where the interval leaves out 0; not corrected for the "
-            "number of questions. "
+            f"Mean difference on the same test subjects, of all sites. {_by_repetition(results, *_OF_DIFFERENCES)} "
+            "Bold where the interval leaves out 0; not corrected for the number of questions. "
             f"{cohort_words(results.runs).capitalize()}, {_seeds(results)}."
         ),
         frame=frame,
@@ -137,8 +136,8 @@ def _invariance(results: Results) -> Iterator[dict[str, Any]]:
             scatter = training_scatter(rows)
         for variant, part in rows.groupby("variant"):
             once = part.iloc[0][["value", "low", "high", "n"]].to_dict()
-            told = _over_trainings(part["value"], scatter) if repeated else once
-            yield {"variant": variant, "measure": name, **told}
+            found = _over_trainings(part["value"], scatter) if repeated else once
+            yield {"variant": variant, "measure": name, **found}
 
 
 def _repeated_invariance(results: Results) -> Iterator[tuple[str, Compare]]:
@@ -150,24 +149,24 @@ def _repeated_invariance(results: Results) -> Iterator[tuple[str, Compare]]:
 
 def _shared(results: Results) -> Iterator[tuple[str, Compare]]:
     for score in studied_scores(results):
-        yield _told_score(score), partial(_compare, score)
+        yield _score_label(score), partial(_compare, score)
 
 
-def _told_score(score: StudiedScore) -> str:
+def _score_label(score: StudiedScore) -> str:
     return f"{score.metric.label} {score.modality} {score.fraction:.0%} ({score.metric.unit})"
 
 
 def _downstream(results: Results) -> Iterator[dict[str, Any]]:
     for score in studied_scores(results):
-        measure = _told_score(score)
+        measure = _score_label(score)
         if score.repeated:
             scatter = training_scatter(score.by_training)
             for variant, part in score.by_training.groupby("variant"):
                 yield {"variant": variant, "measure": measure, **_over_trainings(part["value"], scatter)}
             continue
         for row in cell_statistics(score.values.assign(site="all")).to_dict("records"):
-            told = {"value": row["mean"], "low": row["low"], "high": row["high"], "n": row["n"]}
-            yield {"variant": row["variant"], "measure": measure, **told}
+            found = {"value": row["mean"], "low": row["low"], "high": row["high"], "n": row["n"]}
+            yield {"variant": row["variant"], "measure": measure, **found}
 
 
 def _over_trainings(means: pd.Series, scatter: Scatter) -> dict[str, Any]:
@@ -187,7 +186,7 @@ def _cell(row: dict[str, Any] | None) -> Cell:
     if row is None:
         return Cell()
     form = _form(row, 1)
-    return Cell(f"{row['value']:{form}}{_told_interval(row, form)}")
+    return Cell(f"{row['value']:{form}}{_interval(row, form)}")
 
 
 def _difference(row: dict[str, Any] | None) -> Cell:
@@ -195,24 +194,24 @@ def _difference(row: dict[str, Any] | None) -> Cell:
         return Cell()
     clear = row["low"] > 0 or row["high"] < 0
     form = f"+{_form(row, 2)}"
-    return Cell(f"{row['difference']:{form}}{_told_interval(row, form)}", int(clear))
+    return Cell(f"{row['difference']:{form}}{_interval(row, form)}", int(clear))
 
 
 def _form(row: dict[str, Any], digits: int) -> str:
     return f".{3 if row['measure'] in {name for _, _, name in _MEASURES} else digits}f"
 
 
-def _told_interval(row: dict[str, Any], form: str) -> str:
+def _interval(row: dict[str, Any], form: str) -> str:
     return "" if np.isnan(row["low"]) else f" [{row['low']:{form}}, {row['high']:{form}}]"
 
 
-def _told_chance(results: Results) -> str:
+def _chance(results: Results) -> str:
     found = results.invariance[results.invariance["metric"] == "retrieval_top1"]
-    told = [f"{level} {part['chance'].iloc[0]:.3f}" for level, part in found.groupby("level", sort=False)]
-    return f" (by chance: {', '.join(told)})" if told else ""
+    by_level = [f"{level} {part['chance'].iloc[0]:.3f}" for level, part in found.groupby("level", sort=False)]
+    return f" (by chance: {', '.join(by_level)})" if by_level else ""
 
 
-def _told(results: Results, once: str, repeated: str) -> str:
+def _by_repetition(results: Results, once: str, repeated: str) -> str:
     return repeated if results.runs["seed"].nunique() > 1 else once
 
 

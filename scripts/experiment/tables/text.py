@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import chain
+from pathlib import Path
 
 import pandas as pd
+
+from scripts.io.templates import fill_template
 
 __all__ = [
     "EMPTY",
     "Cell",
     "Row",
     "Table",
-    "plain_markdown",
+    "markdown_table",
     "render_csv",
     "render_html",
     "render_latex",
@@ -97,21 +99,24 @@ def render_markdown(table: Table) -> str:
     for row in table.rows:
         cells = [_marked(cell, "**{}**", "<u>{}</u>") for cell in row.cells]
         rows.append([row.label, *cells] if cells else [f"**{row.label}**", *[""] * width])
-    return plain_markdown([table.columns[0], *heads], rows)
+    return markdown_table([table.columns[0], *heads], rows)
 
 
-def plain_markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table of texts.
 
     Args:
         head: texts above the columns.
         rows: a text per column.
     """
-    return "\n".join([_piped(head), "|---" * len(head) + "|", *map(_piped, rows)])
+    cells = [[text.replace("|", r"\|") for text in row] for row in (head, *rows)]
+    frame = pd.DataFrame(cells[1:], columns=cells[0])
+    return str(frame.to_markdown(index=False, disable_numparse=True))
 
 
 def render_latex(table: Table) -> str:
     r"""Return the table in LaTeX, for the packages booktabs and graphicx (which fits it to the width of the text)."""
+    # of our own: pandas' Styler has no headings across a table, no rules below groups, and leaves < and ± as they are
     if not table.columns:
         return f"% {_NOTHING}\n"
     width = len(table.columns)
@@ -139,21 +144,8 @@ def render_html(table: Table) -> str:
     """Return the table as HTML; ``best`` and ``second`` are classes in its cells, whose notes are their titles."""
     if not table.columns:
         return f"<p>{_NOTHING}</p>"
-    lines = ['<table class="numbers">', "<thead>"]
-    if table.groups:
-        spans = "".join(f'<th colspan="{count}" scope="colgroup">{escape(name)}</th>' for name, count in table.groups)
-        lines.append(f"<tr><td></td>{spans}</tr>")
-    heads = [f'<th scope="col">{escape(name)}</th>' if name else "<td></td>" for name in table.columns]
-    lines += [f"<tr>{''.join(heads)}</tr>", "</thead>"]
-    for heading, rows in _sections(table):
-        kind = f' class="{escape(heading.kind)}"' if heading and heading.kind else ""
-        lines.append(f"<tbody{kind}>")
-        if heading:
-            span = f'colspan="{len(table.columns)}" scope="rowgroup"'
-            lines.append(f'<tr class="section"><th {span}>{escape(heading.label)}</th></tr>')
-        lines += [f'<tr><th scope="row">{escape(r.label)}</th>{"".join(map(_html, r.cells))}</tr>' for r in rows]
-        lines.append("</tbody>")
-    return "\n".join([*lines, "</table>"])
+    template = Path(__file__).with_name("table.html.jinja")
+    return fill_template(template, table=table, sections=list(_sections(table))).strip()
 
 
 def render_csv(table: Table) -> str:
@@ -173,18 +165,8 @@ def _sections(table: Table) -> Iterator[tuple[Row | None, list[Row]]]:
     yield heading, rows
 
 
-def _html(cell: Cell) -> str:
-    note = f' title="{escape(cell.note)}"' if cell.note else ""
-    text = _marked(Cell(escape(cell.text), cell.rank), '<strong class="best">{}</strong>', '<u class="second">{}</u>')
-    return f"<td{note}>{text}</td>"
-
-
 def _marked(cell: Cell, best: str, second: str) -> str:
     return {1: best, 2: second}.get(cell.rank, "{}").format(cell.text)
-
-
-def _piped(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(text.replace("|", r"\|") for text in cells) + " |"
 
 
 def _rules(groups: tuple[tuple[str, int], ...]) -> Iterator[str]:
