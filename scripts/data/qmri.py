@@ -9,17 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from scripts.data.layout import MAPS, OPTIONAL, SUFFIXES, find_entries, find_root, read_groups, read_sidecar
+from scripts.data.layout import MAPS, OPTIONAL, find_entries, find_root, read_groups, read_sidecar
 from scripts.data.units import LABELS, LIMITS, UNITS, check_settings, convert, guess_units, white_matter_median
 from scripts.errors import InputError
 from scripts.io.header import check_same_grid
 from scripts.io.read import read_header, read_volume
 
 __all__ = [
-    "MAPS",
     "R2STAR_CONSTANT",
     "R2_OVER_R2STAR",
-    "SUFFIXES",
     "find_subjects",
     "load_maps",
     "substitutes",

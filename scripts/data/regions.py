@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from scripts.data.store_read import read_header, read_region, read_voxels
+from scripts.data.store_read import read_region, read_store_header, read_voxels
 from scripts.errors import InputError
 
 __all__ = ["RegionDataset", "StepSampler"]
@@ -55,7 +55,7 @@ class RegionDataset(Dataset[dict[str, Any]]):
         self._scans: dict[str, list[tuple[str, tuple[int, ...], tuple[int, ...]]]] = {}
         channels, small = set(), []
         for entry in data:
-            header = read_header(entry["store"])
+            header = read_store_header(entry["store"])
             channels.add(len(header.maps))
             scan = (str(entry["store"]), header.shape, header.offset)
             self._scans.setdefault(str(entry["subject"]), []).append(scan)

@@ -19,13 +19,13 @@ import numpy as np
 
 from scripts.data.layout import MAPS
 from scripts.data.qmri import load_maps, substitutes
-from scripts.data.store_read import StoreHeader, read_header, read_region, read_voxels
+from scripts.data.store_read import StoreHeader, read_store_header
 from scripts.data.units import check_settings
 from scripts.errors import InputError
 from scripts.io.files import atomic_write
 from scripts.parallel import Threads, progress_bar, run_jobs
 
-__all__ = ["StoreHeader", "prepare_store", "read_header", "read_region", "read_voxels"]
+__all__ = ["prepare_store"]
 
 _VERSION = 1
 _N_VOXELS = 4096
@@ -157,7 +157,7 @@ def _fingerprint(entry: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 def _is_valid(store: Path) -> bool:
     try:
-        header = read_header(store)
+        header = read_store_header(store)
         n_bytes = 2 * len(header.maps) * int(np.prod(header.shape))
         return store.stat().st_size > n_bytes and store.with_suffix(".voxels.npy").is_file()
     except (InputError, OSError, TypeError):
@@ -165,6 +165,6 @@ def _is_valid(store: Path) -> bool:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    for path in folder.glob(".*"):
+    for path in folder.glob(".part-*"):
         if path.stat().st_mtime < time.time() - _ABANDONED:
             path.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ import numpy as np
 
 from scripts.errors import InputError
 
-__all__ = ["StoreHeader", "read_header", "read_region", "read_voxels"]
+__all__ = ["StoreHeader", "read_region", "read_store_header", "read_voxels"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class StoreHeader:
     substitutes: Mapping[str, str]
 
 
-def read_header(store_path: str | Path) -> StoreHeader:
+def read_store_header(store_path: str | Path) -> StoreHeader:
     """Return the header of a stored volume.
 
     Raises:

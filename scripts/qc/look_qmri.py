@@ -10,8 +10,8 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from scripts.data.layout import OPTIONAL, find_entries, find_root, read_groups
-from scripts.data.qmri import MAPS, load_maps
+from scripts.data.layout import MAPS, OPTIONAL, find_entries, find_root, read_groups
+from scripts.data.qmri import load_maps
 from scripts.data.units import LABELS, UNITS
 from scripts.io.read import read_volume
 from scripts.qc.look import COLOURS, Box, Look, Outline, Strip, box_around, nearest_to_centre, slices

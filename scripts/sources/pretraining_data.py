@@ -13,7 +13,7 @@ from scripts.cohort.make import PROVENANCE
 from scripts.data.qmri import find_subjects
 from scripts.data.splits import PARTS, select, split_subjects, write_split
 from scripts.data.store import prepare_store
-from scripts.data.store_read import read_header
+from scripts.data.store_read import read_store_header
 from scripts.errors import InputError
 from scripts.ranks import main_process_first
 
@@ -92,7 +92,7 @@ def _prepare(
         **parts,
         "cohort": cohort,
         "dataset_dir": str(folder),
-        "spacing": round(float(np.median([read_header(entry["store"]).spacing for entry in stored])), 3),
+        "spacing": round(float(np.median([read_store_header(entry["store"]).spacing for entry in stored])), 3),
         "sha256": split["sha256"],
     }
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -19,7 +18,10 @@ from scripts.errors import InputError
 from scripts.transforms.add_noise import AddNoised
 from scripts.transforms.foreground import NormaliseForegroundd
 from scripts.transforms.load_labels import LoadLabelsd
+from tests.commands.client import Commands
 from tests.io.loading import loading
+
+ROOT = Path(__file__).parents[2]
 
 SHAPE = (12, 14, 10)
 SEEDS = 5  # entries
@@ -195,7 +197,7 @@ class TestCache:
             patches(entries, tmp_path / "cache", seed)[0]
         assert Counted.calls == SEEDS
 
-    def test_another_process_finds_them(self, entries: Entries, tmp_path: Path) -> None:
+    def test_another_process_finds_them(self, entries: Entries, tmp_path: Path, commands: Commands) -> None:
         code = (
             "import sys; from monai.transforms import Compose\n"
             "from scripts.transforms.foreground import NormaliseForegroundd\n"
@@ -210,7 +212,7 @@ class TestCache:
         (path,) = (tmp_path / "cache").iterdir()
         time = path.stat().st_mtime_ns
         given = [*entries[0].values(), str(tmp_path / "cache")]
-        done = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True, check=False)
+        done = commands.run([sys.executable, "-c", code, *given], cwd=ROOT)
         assert done.returncode == 0, done.stderr
         assert [(p, p.stat().st_mtime_ns) for p in (tmp_path / "cache").iterdir()] == [(path, time)]
 

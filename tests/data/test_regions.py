@@ -13,7 +13,8 @@ from monai.data import DataLoader
 
 from scripts.data.qmri import find_subjects, load_maps
 from scripts.data.regions import RegionDataset, StepSampler
-from scripts.data.store import prepare_store, read_header
+from scripts.data.store import prepare_store
+from scripts.data.store_read import read_store_header
 from scripts.errors import InputError
 
 
@@ -122,7 +123,7 @@ def test_regions_lie_within_the_box_or_are_centred_and_padded(write_subject, tmp
     with caplog.at_level(logging.WARNING):
         dataset = RegionDataset(data, region_size=20, batch_size=2, seed=0)
         items = [dataset[i] for i in range(40)]
-    header = read_header(data[0]["store"])
+    header = read_store_header(data[0]["store"])
     assert header.shape[1] < 20 < min(header.shape[0], header.shape[2])
     size = "x".join(map(str, header.shape))
     message = f"brain of sub-000 ({size} voxels) and 2 more smaller than the region of 20: padded with 0"
@@ -151,7 +152,7 @@ def test_every_region_holds_brain_well_inside(write_subject, tmp_path):
     data = prepare_store(
         find_subjects(folder.parents[1]), tmp_path / "cache", units={"pd": "p.u.", "r1": "1/s"}, progress=False
     )
-    shape, offset = np.array(read_header(data[0]["store"]).shape), read_header(data[0]["store"]).offset
+    shape, offset = np.array(read_store_header(data[0]["store"]).shape), read_store_header(data[0]["store"]).offset
     dataset = RegionDataset(data, region_size=16, batch_size=1, seed=0)
     for index in range(100):
         item = dataset[index]
@@ -165,7 +166,7 @@ def test_every_region_holds_brain_well_inside(write_subject, tmp_path):
 def test_regions_spread_over_a_box_that_is_little_larger(write_subject, tmp_path):
     folder = write_subject(shape=(40, 40, 40))
     data = prepare_store(find_subjects(folder.parents[1]), tmp_path / "cache", progress=False)
-    header = read_header(data[0]["store"])
+    header = read_store_header(data[0]["store"])
     size = int(0.8 * min(header.shape))
     dataset = RegionDataset(data, region_size=size, batch_size=1, seed=0)
     starts = np.array([dataset[i]["start"].numpy() for i in range(400)]) - header.offset

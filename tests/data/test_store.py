@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import pytest
 import scipy.spatial.transform
 
 from scripts.data.qmri import find_subjects, load_maps
-from scripts.data.store import prepare_store, read_header, read_region, read_voxels
+from scripts.data.store import prepare_store
+from scripts.data.store_read import read_region, read_store_header, read_voxels
 from scripts.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def times(folder: Path) -> dict[str, int]:
 def test_stored_volume_is_the_brain_of_the_scan_in_half_precision(stored):
     for entry in stored:
         maps, affine = load_maps(entry)
-        volume, header = np.load(entry["store"]), read_header(entry["store"])
+        volume, header = np.load(entry["store"]), read_store_header(entry["store"])
         assert volume.dtype == np.float16
         assert volume.shape == (len(header.maps), *header.shape)
         box = tuple(slice(o, o + n) for o, n in zip(header.offset, header.shape, strict=True))
@@ -47,7 +47,7 @@ def test_stored_volume_is_the_brain_of_the_scan_in_half_precision(stored):
         assert header.original_shape == maps.shape[1:]
         assert header.spacing == (2.0, 2.0, 2.0)
         np.testing.assert_array_equal(header.affine, affine)
-    assert [len(read_header(entry["store"]).maps) for entry in stored] == [5, 5, 4, 5]
+    assert [len(read_store_header(entry["store"]).maps) for entry in stored] == [5, 5, 4, 5]
 
 
 def test_coordinates_lead_back_to_the_source_file(write_subject, tmp_path):
@@ -55,7 +55,7 @@ def test_coordinates_lead_back_to_the_source_file(write_subject, tmp_path):
     affine = np.block([[ROTATION, np.zeros((3, 1))], [0, 0, 0, 1]]) @ affine  # an oblique scan
     folder = write_subject(affine=affine)
     entry = prepare_store(find_subjects(folder.parents[1]), tmp_path / "cache", progress=False)[0]
-    header, voxels = read_header(entry["store"]), read_voxels(entry["store"])
+    header, voxels = read_store_header(entry["store"]), read_voxels(entry["store"])
     assert header.spacing == pytest.approx((2.0, 1.5, 1.0))
     source = nib.load(folder / "sub-001_PDmap.nii.gz")
     volume = np.load(entry["store"])
@@ -145,7 +145,7 @@ def test_broken_entries_are_built_again(cohort, tmp_path, damage):
 
 
 @pytest.mark.parametrize("moves", [0, 1, 2, 4], ids=["volume", "voxels", "header", "second scan"])
-def test_killed_at_any_moment_it_goes_on_and_ends_the_same(cohort, tmp_path, moves):
+def test_killed_at_any_moment_it_goes_on_and_ends_the_same(cohort, tmp_path, commands, moves):
     code = f"""
 import os, signal, sys
 from pathlib import Path
@@ -161,7 +161,7 @@ Path.replace = replace
 prepare_store(find_subjects(sys.argv[1]), sys.argv[2], jobs=1, progress=False)
 """
     data, cache = find_subjects(cohort), tmp_path / "cache"
-    killed = subprocess.run([sys.executable, "-c", code, str(cohort), str(cache)], cwd=ROOT, check=False)
+    killed = commands.run([sys.executable, "-c", code, str(cohort), str(cache)], cwd=ROOT)
     assert killed.returncode == -signal.SIGKILL
     assert len(list(cache.glob("[!.]*"))) == moves
     (left,) = cache.glob(".*")
@@ -205,7 +205,7 @@ def test_nan_is_an_error_unless_told_otherwise(write_subject, tmp_path):
     with pytest.raises(InputError, match=r"_MTsat\.nii\.gz holds 1 NaN or infinite voxels"):
         prepare_store(data, tmp_path / "cache", progress=False)
     entry = prepare_store(data, tmp_path / "cache", nan="zero", progress=False)[0]
-    header = read_header(entry["store"])
+    header = read_store_header(entry["store"])
     voxel = np.array([10, 12, 11]) - header.offset
     np.testing.assert_array_equal(np.load(entry["store"])[(slice(3, 4), *voxel)], [0])
 
@@ -218,7 +218,7 @@ def test_errors_name_the_cache_and_the_files(cohort, tmp_path):
     with pytest.raises(InputError, match=r"gone\.npy is missing or damaged: .*prepare the store again"):
         read_region(tmp_path / "gone.npy", (0, 0, 0), (1, 1, 1))
     with pytest.raises(InputError, match=r"gone\.json is missing or damaged"):
-        read_header(tmp_path / "gone.npy")
+        read_store_header(tmp_path / "gone.npy")
     Path(data[0]["pd"]).unlink()
     with pytest.raises(InputError, match=r"sub-001_PDmap\.nii\.gz does not exist"):
         prepare_store(data, tmp_path / "cache", progress=False)
