@@ -33,8 +33,8 @@ def find_grid(out: str | Path, grid: str | None = None, uri: str | None = None) 
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store.resolve()}"
     names = _grids(open_store(uri))
     if grid is None and len(names) != 1:
-        told = ", ".join(names) if names else "none"
-        raise InputError(f"{uri} holds {len(names)} grids ({told}): name one by --grid")
+        listed = ", ".join(names) if names else "none"
+        raise InputError(f"{uri} holds {len(names)} grids ({listed}): name one by --grid")
     return uri, grid or names[0]
 
 

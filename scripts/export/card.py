@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from scripts.io.templates import fill_template
 from scripts.variants import variant_label
 
 __all__ = ["model_card"]
-
-_TEMPLATE = "card.md.jinja"
 
 
 def model_card(config: Mapping[str, Any]) -> str:
@@ -21,16 +18,9 @@ def model_card(config: Mapping[str, Any]) -> str:
     Args:
         config: see `scripts.export.describe.describe`.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # the result is Markdown
-    )
     training = config["training"]
-    text: str = environment.get_template(_TEMPLATE).render(
+    return fill_template(
+        Path(__file__).with_name("card.md.jinja"),
         config=config,
         training=training,
         files=config["files"],
@@ -40,4 +30,3 @@ def model_card(config: Mapping[str, Any]) -> str:
         patch=config["input"]["patch_size"],
         spacing=config["input"]["voxel_spacing_mm"],
     )
-    return text

@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
+from scripts.experiment.figures import png
 from scripts.experiment.figures.palette import (
     MODALITY_COLOURS,
     SITE_COLOURS,
@@ -13,7 +15,6 @@ from scripts.experiment.figures.palette import (
     variant_colours,
     variant_markers,
 )
-from scripts.experiment.figures.png import write_png
 from scripts.variants import variant_label
 
 STUDY = tuple(f"seqinv-{change}" for change in ("no_l1", "4_views", "vicreg", "levels", "physical"))
@@ -39,13 +40,16 @@ def test_labels_of_variants() -> None:
     ]
 
 
-def test_a_picture_that_compresses_badly_gets_fewer_colours_and_then_fewer_pixels(tmp_path: Path) -> None:
+def test_a_picture_that_compresses_badly_gets_fewer_colours_and_then_fewer_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     canvas = Canvas(figsize=(2, 2))
     axis = canvas.add_axes((0, 0, 1, 1))
     axis.imshow(np.random.default_rng(0).random((260, 260, 3)), interpolation="nearest")
     sizes = {}
     for largest in (10_000_000, 100_000, 60_000):
-        path = write_png(canvas, tmp_path / f"{largest}.png", largest=largest)
+        monkeypatch.setattr(png, "_LARGEST", largest)
+        path = png.write_png(canvas, tmp_path / f"{largest}.png")
         assert path.stat().st_size <= largest
         with Image.open(path) as image:
             sizes[largest] = (image.mode, image.width)

@@ -21,7 +21,7 @@ PAGE = """<!DOCTYPE html><body style="margin:0;background:#ff0000">
 def test_a_picture_shows_what_scripts_made_of_the_page(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text(PAGE)
-    path = screenshot(page.as_uri(), tmp_path / "new" / "page.png", size=(640, 300), cut=100, seconds=5)
+    path = screenshot(page.as_uri(), tmp_path / "new" / "page.png", size=(640, 300), cut=100)
     picture = np.asarray(Image.open(path).convert("RGB"))
     assert picture.shape == (300, 640, 3)
     assert (picture == (0, 255, 0)).all()  # the blue stripe is cut off, the red is gone

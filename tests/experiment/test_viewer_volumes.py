@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from scripts.errors import InputError
+from scripts.experiment.pages import viewer_volumes
 from scripts.experiment.pages.viewer import niivue_source, viewer_content
 from scripts.experiment.pages.viewer_volumes import differences, load_case, pack
 from scripts.experiment.results.collect import Results
@@ -68,9 +69,10 @@ def test_a_case_is_cut_to_the_head_and_stays_where_it_is(head: dict[str, str]) -
         np.testing.assert_allclose(centre_of_mass(volumes[what], affine), centre_of_mass(whole, OBLIQUE), atol=1e-6)
 
 
-def test_a_large_case_is_shown_on_blocks(head: dict[str, str]) -> None:
+def test_a_large_case_is_shown_on_blocks(head: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     fine, fine_affine, _ = load_case(head, labels=True)
-    coarse, affine, note = load_case(head, labels=True, most=33**3 // 8 + 600)
+    monkeypatch.setattr(viewer_volumes, "_MOST_VOXELS", 33**3 // 8 + 600)
+    coarse, affine, note = load_case(head, labels=True)
     assert note == "shown on blocks of 2 x 2 x 2 voxels of 1.4 mm"
     assert coarse["image"].shape == (17, 17, 17)
     expected = np.zeros((16, 16, 16))

@@ -92,6 +92,11 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "dist" / "ixi_seg.zip").exists()
 
 
+def test_a_page_comes_with_its_template_style_and_script() -> None:
+    needed = {file.name for file in needed_files(["scripts.qc.quality_page", "scripts.export.card"], ROOT)}
+    assert {f"quality_page.{end}" for end in ("py", "html.jinja", "css", "js")} | {"card.md.jinja"} <= needed
+
+
 @pytest.mark.parametrize("name", BUNDLE_NAMES)
 def test_no_module_is_missing_and_none_is_there_for_nothing(name: str) -> None:
     modules = config_modules(sorted((BUNDLES / name / "configs").glob("*.json")), ROOT)

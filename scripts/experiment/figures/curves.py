@@ -33,7 +33,7 @@ def dsc_curves(results: Results) -> Drawing:
     caption = f"Dice's coefficient of {', '.join(names)} and {last}, averaged within a subject."
     return Drawing(
         f"{task.topic} against label fraction",
-        f"{caption} {_told(results, values, task.name)}",
+        f"{caption} {_subjects_words(results, values, task.name)}",
         draw_curves(values, task.headline.axis),
     )
 
@@ -53,7 +53,7 @@ def psnr_curves(results: Results) -> Drawing:
         caption += f" Dashed: the noisy image as it came, {reference:.2f} dB."
     return Drawing(
         f"{task.topic} against label fraction",
-        f"{caption} {_told(results, values, task.name)}",
+        f"{caption} {_subjects_words(results, values, task.name)}",
         draw_curves(values, task.headline.axis, reference=reference),
     )
 
@@ -140,12 +140,12 @@ def _main(values: pd.DataFrame) -> pd.DataFrame:
     return own if len(own) else values
 
 
-def _told(results: Results, values: pd.DataFrame, task: str) -> str:
+def _subjects_words(results: Results, values: pd.DataFrame, task: str) -> str:
     rows = results.scores[results.scores["task"] == task]
     counts = values.groupby("site")["subject"].nunique()
-    told = ", ".join(f"{site} {counts[site]}" for site in in_order(counts.index, SITE_COLOURS))
+    counted = ", ".join(f"{site} {counts[site]}" for site in in_order(counts.index, SITE_COLOURS))
     return (
-        f"Mean over test subjects ({told}) with 95 % bootstrap intervals over subjects; {cohort_words(rows)}, "
+        f"Mean over test subjects ({counted}) with 95 % bootstrap intervals over subjects; {cohort_words(rows)}, "
         f"{seed_words(np.unique(rows['seed']))}. Points are shifted sideways so that intervals do not hide one another."
         f"{unfinished_words(results, task)}"
     )

@@ -143,5 +143,5 @@ def _counts(table: pd.DataFrame) -> str:
 
 def _caption(table: pd.DataFrame) -> str:
     seeds = table["seed"].nunique()
-    told = "one seed" if seeds == 1 else f"a dot for each of {seeds} seeds"
-    return f"{_READING} {cohort_words(table).capitalize()}, {told}."
+    repeats = "one seed" if seeds == 1 else f"a dot for each of {seeds} seeds"
+    return f"{_READING} {cohort_words(table).capitalize()}, {repeats}."

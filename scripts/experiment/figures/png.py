@@ -12,9 +12,10 @@ __all__ = ["write_png"]
 
 _DPI = 130
 _LARGEST = 400_000
+"""Bytes to stay below, down to 60 % of the pixels along each side."""
 
 
-def write_png(figure: Any, path: Path, *, largest: int = _LARGEST) -> Path:
+def write_png(figure: Any, path: Path) -> Path:
     """Write a figure as PNG and return its path.
 
     A picture that is too large gets 256 colours, which is enough for grey images with outlines; one that is still too
@@ -23,12 +24,11 @@ def write_png(figure: Any, path: Path, *, largest: int = _LARGEST) -> Path:
     Args:
         figure: the matplotlib figure.
         path: of the PNG.
-        largest: size [bytes] to stay below, down to 60 % of the pixels along each side.
     """
     data = b""
     for share, reduce in ((1.0, False), (1.0, True), (0.8, True), (0.6, True)):
         data = _png(figure, share * _DPI, reduce=reduce)
-        if len(data) <= largest:
+        if len(data) <= _LARGEST:
             break
     return atomic_write(path, lambda part: part.write_bytes(data))
 

@@ -83,19 +83,19 @@ def study_points(results: Results) -> Drawing:
         raise NothingFoundError("no variant of the study has downstream scores")
     rows = results.scores[results.scores["task"].isin([s.task for s in scores])]
     if any(score.repeated for score in scores):
-        told = (
+        dots = (
             "Pale: seeds, each with a pretraining and a training of its own (means over the test subjects of all "
             "sites); dark: their mean with its 95 % t interval, which tells the scatter of trainings, pooled over the "
             "variants"
         )
     else:
-        told = (
+        dots = (
             "Pale: test subjects of all sites (averaged over classes); dark: their mean with its 95 % bootstrap "
             "interval, which tells the spread of subjects, not that of pretraining again"
         )
     seeds = rows["seed"].nunique()
     caption = (
-        f"Variants of the pretraining, each with a decoder of its own on the frozen encoder. {told}; "
+        f"Variants of the pretraining, each with a decoder of its own on the frozen encoder. {dots}; "
         f"{cohort_words(rows)}, {'one seed' if seeds == 1 else f'{seeds} seeds'}."
     )
     return Drawing("Study: downstream scores", caption, draw_points(panels, min(len(panels), 3)))

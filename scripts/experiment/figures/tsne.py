@@ -35,14 +35,14 @@ def feature_tsne(results: Results) -> Drawing:
         raise NothingFoundError(f"no encoder has the features of {_FEWEST} images")
     maps = {name: embed(_vectors(table)) for name, table in tables.items()}
     counts = sorted({len(table) for table in tables.values()})
-    told = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    images = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     subjects = max(table["subject"].nunique() for table in tables.values())
     caption = (
-        f"t-SNE of the pooled bottleneck features of {told} test images ({subjects} subjects) per encoder, each feature"
-        f" standardised; {cohort_words(next(iter(tables.values())))}. Every map is made by itself: what lies where,"
-        " distances between groups and their sizes mean nothing, nor can maps be compared by eye in any finer way than"
-        " whether colours mix. Mixed modalities suggest that the sequence matters less to the encoder, they do not"
-        " show that the features are useful: untrained or collapsed ones may mix as well."
+        f"t-SNE of the pooled bottleneck features of {images} test images ({subjects} subjects) per encoder, each"
+        f" feature standardised; {cohort_words(next(iter(tables.values())))}. Every map is made by itself: what lies"
+        " where, distances between groups and their sizes mean nothing, nor can maps be compared by eye in any finer"
+        " way than whether colours mix. Mixed modalities suggest that the sequence matters less to the encoder, they do"
+        " not show that the features are useful: untrained or collapsed ones may mix as well."
     )
     return Drawing("Encoder features by modality and site", caption, draw_embeddings(tables, maps))
 

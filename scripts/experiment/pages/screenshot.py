@@ -13,6 +13,7 @@ from scripts.io.files import atomic_write
 __all__ = ["find_browser", "screenshot"]
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_BUDGET = 30_000  # milliseconds that the page's scripts believe to pass
 
 
 def find_browser() -> str:
@@ -27,7 +28,7 @@ def find_browser() -> str:
     return browser
 
 
-def screenshot(url: str, png: str | Path, *, size: tuple[int, int], cut: int, seconds: float = 30) -> Path:
+def screenshot(url: str, png: str | Path, *, size: tuple[int, int], cut: int) -> Path:
     """Return the path of a picture of a page as it is once its scripts have filled it.
 
     Args:
@@ -35,7 +36,6 @@ def screenshot(url: str, png: str | Path, *, size: tuple[int, int], cut: int, se
         png: where the picture goes.
         size: of the picture: width, height [pixels].
         cut: pixels of a wider page that are cut off at its right.
-        seconds: that the page's scripts believe to pass.
 
     Raises:
         InputError: there is no Chromium, or it takes no picture.
@@ -48,7 +48,7 @@ def screenshot(url: str, png: str | Path, *, size: tuple[int, int], cut: int, se
         command = [
             *(browser, "--headless=new", "--no-sandbox", "--hide-scrollbars", "--disable-background-networking"),
             *("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"),
-            *(f"--user-data-dir={folder}/profile", f"--virtual-time-budget={seconds * 1000:.0f}"),
+            *(f"--user-data-dir={folder}/profile", f"--virtual-time-budget={_BUDGET}"),
             *(f"--window-size={size[0] + cut},{size[1]}", f"--screenshot={taken}", url),
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=180)

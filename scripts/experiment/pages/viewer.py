@@ -122,12 +122,12 @@ def _case(row: Mapping[str, Any]) -> tuple[dict[str, Any], list[Packed]]:
         colours = {} if is_image else _DIFFERENT if what == "differences" else classes
         named = [{"value": n, "name": label, "colour": colour} for n, (label, colour) in enumerate(colours.items(), 1)]
         layers.append({"name": name, "volume": packed[-1].key, "classes": named})
-    told = {name: str(row[name]) for name in ("variant", "modality", "rank", "subject", "site", "metric")}
+    words = {name: str(row[name]) for name in ("variant", "modality", "rank", "subject", "site", "metric")}
     numbers = {"fraction": float(row["fraction"]), "seed": int(row["seed"]), "value": round(float(row["value"]), 4)}
     where = (affine @ [*_centre(volumes["truth"], bool(classes)), 1.0])[:3].round(2).tolist()
-    told["label"] = variant_label(told["variant"])
+    words["label"] = variant_label(words["variant"])
     shown = {"layers": layers, "mm": where, "window": window, "note": note}
-    return {"task": task, "title": TASKS[task].title, **told, **numbers, **shown}, packed
+    return {"task": task, "title": TASKS[task].title, **words, **numbers, **shown}, packed
 
 
 def _span(image: NDArray[Any], low: float, high: float) -> tuple[float, float]:

@@ -21,8 +21,8 @@ from scripts.io.resample import voxel_sizes
 
 __all__ = ["Packed", "differences", "load_case", "pack"]
 
-MOST_VOXELS = 2_000_000
-"""Larger volumes are shown on a coarser grid; a head at 2 mm has less than half as many."""
+_MOST_VOXELS = 2_000_000
+"""Larger volumes, cut to the head, are shown on a coarser grid; a head at 2 mm has less than half as many."""
 
 _MARGIN = 3  # voxels left around the head
 
@@ -40,15 +40,12 @@ class Packed:
     base64: str
 
 
-def load_case(
-    paths: Mapping[str, str], *, labels: bool, most: int = MOST_VOXELS
-) -> tuple[dict[str, NDArray[Any]], NDArray[Any], str]:
+def load_case(paths: Mapping[str, str], *, labels: bool) -> tuple[dict[str, NDArray[Any]], NDArray[Any], str]:
     """Return the volumes of a case on one grid that is small enough to show.
 
     Args:
         paths: what -> NIfTI file, with at least ``image``; all on one grid.
         labels: whether all but the image are labels, of which the commonest of a block is kept; else means are.
-        most: voxels that a volume may have once it is cut to the head.
 
     Returns:
         what -> (I, J, K); their common (4, 4) affine [mm]; words on a grid that was made coarser, else empty.
@@ -63,7 +60,7 @@ def load_case(
         if volume.shape != volumes["image"].shape:
             raise InputError(f"{paths[what]} is on another grid than {paths['image']}: evaluate this run again")
     volumes, affine = _cut(volumes, affine)
-    factor = next(n for n in range(1, 100) if volumes["image"].size / n**3 <= most)
+    factor = next(n for n in range(1, 100) if volumes["image"].size / n**3 <= _MOST_VOXELS)
     if factor == 1:
         return volumes, affine, ""
     sides = voxel_sizes(affine)
@@ -71,8 +68,8 @@ def load_case(
         volumes[what] = _commonest(volume, factor) if labels and what != "image" else _means(volume, factor)
     moved = affine @ np.diag([factor, factor, factor, 1.0])
     moved[:3, 3] = affine[:3, :3] @ np.full(3, (factor - 1) / 2) + affine[:3, 3]
-    told = f"shown on blocks of {factor} x {factor} x {factor} voxels of {min(sides):.2g} mm"
-    return volumes, moved, told
+    note = f"shown on blocks of {factor} x {factor} x {factor} voxels of {min(sides):.2g} mm"
+    return volumes, moved, note
 
 
 def differences(truth: NDArray[Any], prediction: NDArray[Any]) -> NDArray[np.uint8]:
