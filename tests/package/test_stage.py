@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from scripts.errors import InputError
 from scripts.package import check_staged, package_bundle, package_bundles, stage_bundle, unpack_bundle
 from scripts.package.bake import bake_settings
 from scripts.package.needed_files import config_modules, needed_files
+from tests.commands.client import Commands
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_page_comes_with_its_template_style_and_script() -> None:
 
 
 @pytest.mark.parametrize("name", BUNDLE_NAMES)
-def test_no_module_is_missing_and_none_is_there_for_nothing(name: str) -> None:
+def test_no_module_is_missing_and_none_is_there_for_nothing(name: str, commands: Commands) -> None:
     modules = config_modules(sorted((BUNDLES / name / "configs").glob("*.json")), ROOT)
     files = {str(file) for file in needed_files(modules, ROOT)}
     assert {"scripts/__init__.py", "scripts/errors.py"} <= files
@@ -107,13 +107,8 @@ def test_no_module_is_missing_and_none_is_there_for_nothing(name: str) -> None:
     # what Python itself loads for the same modules is among them
     code = "import sys, importlib\nfor m in sys.argv[1:]: importlib.import_module(m)\n"
     code += "print(*[m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'scripts'], sep='\\n')"
-    loaded = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *sorted(modules)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    loaded = commands.run([sys.executable, "-W", "ignore", "-c", code, *sorted(modules)], cwd=ROOT)
+    assert loaded.returncode == 0, loaded.stderr
     assert {str(Path(file).relative_to(ROOT)) for file in loaded.stdout.split()} <= files
 
 
