@@ -187,16 +187,11 @@ def predict_tissue(
         for learn, ask in _sequence_folds(kept[train], kept[test], names, across=across_sequences):
             x, asked, who = rows[learn], rows[ask], subjects[learn]
             predicted = ridge_predict(x, mix[learn], asked, who)
-            indicator, weight = np.eye(mix.shape[1])[dominant[learn]], _balanced_weights(dominant[learn])
+            indicator = np.eye(mix.shape[1])[dominant[learn]]
+            weight = 1 / indicator.sum(axis=0)[dominant[learn]]
             named = ridge_predict(x, indicator, asked, who, weight).argmax(axis=1)
             parts.append((subjects[ask], mix[ask], predicted, dominant[ask], named))
     return TissuePrediction(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def _balanced_weights(labels: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return weights (N,) that give every label present the same total."""
-    _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return 1.0 / counts[index]
 
 
 def _sequence_folds(
