@@ -124,9 +124,9 @@ def _checked_out(out: Path, images: Sequence[str | Path]) -> Path:
 
 
 def _check_weights(folder: Path, bundle: str | Path, weights: str | Path | None) -> None:
-    """Refuse weights that are missing, as the config would seconds later; a bundle of others may find its own."""
+    """Refuse weights that are missing, as the config would seconds later; in other folders, the config alone knows."""
     path = Path(weights) if weights is not None else folder / "models" / "model.pt"
-    if not path.exists() and (weights is not None or str(bundle) in BUNDLE_NAMES):
+    if str(bundle) in BUNDLE_NAMES and not path.exists():
         command = f"python -m monai.bundle run --config_file bundles/{folder.name}/configs/train.json"
         raise InputError(f"{path}: no such weights file; make one with `{command}` or name another by --weights")
 
