@@ -31,6 +31,7 @@ class SequenceViews:
         InputError: for an unknown sequence, or fewer than two.
 
     Examples:
+        >>> import torch
         >>> views = SequenceViews(["MPRAGE", "FLAIR", "T2w FSE"], patch_size=16)
         >>> maps = torch.tensor([70.0, 0.95, 21.0, 1.5]).view(1, 4, 1, 1, 1).expand(2, 4, 16, 16, 16)
         >>> tuple(views(maps, step=0).shape)
