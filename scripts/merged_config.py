@@ -4,43 +4,38 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import fire
 from monai.bundle import ConfigParser
 
-__all__ = ["merged_config", "typed_config", "typed_options"]
+__all__ = ["config_text", "typed_config", "typed_options"]
 
-# options of ``monai.bundle run`` itself
-_OWN = ("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file")
-_OWN_OF_WORKFLOWS = ("workflow_name", "workflow_type", "properties_path")
+# options of monai's commands themselves
+_OWN = (
+    *("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"),
+    *("workflow_name", "workflow_type", "properties_path"),
+)
 
 
-def merged_config(files: Sequence[str | Path], overrides: Mapping[str, Any]) -> str:
-    """Return the config as JSON, as MONAI merges it: references and expressions as they are written.
-
-    Args:
-        files: later ones replace and add to what stands in earlier ones.
-        overrides: id -> value, in the place of what the files say.
-    """
-    parser = ConfigParser()
-    parser.read_config([str(path) for path in files])
-    parser.update(dict(overrides))
+def config_text(parser: ConfigParser) -> str:
+    """Return the config that a parser has read, as JSON: references and expressions as they are written."""
     parser.resolve_macro_and_relative_ids()
     config = {key: value for key, value in parser.get().items() if key != ConfigParser.meta_key}
-    return json.dumps(config, indent=4, default=str)
+    return json.dumps(config, default=str)
 
 
 def typed_config() -> str | None:
-    """Return the merged config of the command line of this process, None where it is no ``monai.bundle run``."""
+    """Return the config of this process's command line as `config_text` does, None if it runs none."""
     options = typed_options(sys.argv)
     if options is None:
         return None
-    files = options["config_file"]
-    overrides = {key: value for key, value in options.items() if key not in (*_OWN, *_OWN_OF_WORKFLOWS)}
-    return merged_config([files] if isinstance(files, str) else files, overrides)
+    parser = ConfigParser()
+    parser.read_config(options["config_file"])
+    parser.update({key: value for key, value in options.items() if key not in _OWN})
+    return config_text(parser)
 
 
 def typed_options(words: Sequence[str]) -> dict[str, Any] | None:

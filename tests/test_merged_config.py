@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from monai.bundle import ConfigParser
 
-from scripts.merged_config import merged_config, typed_config, typed_options
+from scripts.merged_config import config_text, typed_config, typed_options
 
 
 @pytest.fixture
@@ -29,7 +30,10 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_references_and_expressions_stay_as_they_are_written(files: list[str]) -> None:
-    config = json.loads(merged_config(files, {"lr": 0.5, "net::_target_": "SegResNet"}))
+    parser = ConfigParser()
+    parser.read_config(files)
+    parser.update({"lr": 0.5, "net::_target_": "SegResNet"})
+    config = json.loads(config_text(parser))
     assert config == {
         "lr": 0.5,
         "net": {"_target_": "SegResNet", "sizes": [3]},

@@ -105,7 +105,7 @@ class BundleInfer(InferTask):
         if isinstance(device, str) and device:
             settings["device"] = f"$torch.device({device!r})"
         try:
-            run_config(self.folder, "inference.json", "infer", settings)
+            run_config(self.folder, "inference.json", settings)
         except Exception as error:
             reason = reason_of(error)
             logger.exception("%s failed on %s", self.folder.name, image)

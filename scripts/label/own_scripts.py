@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,36 +10,24 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from scripts.bundles import run_configs
+
 __all__ = ["own_scripts", "reason_of", "run_config"]
 
 _PACKAGE = "scripts"
 _LOCK = threading.RLock()  # modules are of the whole process
 
 
-def run_config(folder: Path, config: str, kind: str, settings: Mapping[str, Any]) -> None:
+def run_config(folder: Path, config: str, settings: Mapping[str, Any]) -> None:
     """Run a config of a bundle by the bundle's own modules.
 
     Args:
         folder: of the bundle.
         config: name of the file.
-        kind: train or infer.
         settings: that take the place of the config's.
     """
-    from monai.bundle import ConfigWorkflow
-
     with own_scripts(folder):
-        workflow = ConfigWorkflow(
-            config_file=str(folder / "configs" / config),
-            meta_file=str(folder / "configs" / "metadata.json"),
-            logging_file=False,
-            workflow_type=kind,
-            **settings,
-        )
-        if kind == "train":  # what MLflow keeps of it
-            workflow.parser["merged_config"] = json.dumps(workflow.parser.get(), default=str)
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+        run_configs([folder / "configs" / config], settings, own_logging=True)
 
 
 @contextlib.contextmanager

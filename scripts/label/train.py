@@ -66,7 +66,7 @@ class BundleTrain(TrainTask):
         with tempfile.TemporaryDirectory(prefix=".training-", dir=self.folder) as scratch:
             settings = self._settings(Path(scratch), request, data)
             try:
-                run_config(self.folder, "train.json", "train", settings)
+                run_config(self.folder, "train.json", settings)
             except Exception as error:
                 reason = reason_of(error)
                 if reason is None:
