@@ -1,1 +1,1 @@
-"""What the bundles' configs name: data, training steps, checkpoints, tracking, pictures, evaluation."""
+"""What the bundles' configs name as handlers of their engines, and what these share."""
