@@ -79,12 +79,16 @@ class Commands:
         words: Sequence[str],
         *,
         cwd: Path,
-        env: Mapping[str, str],
+        env: Mapping[str, str] | None = None,
         stdout: IO[Any] | int = subprocess.DEVNULL,
         stderr: IO[Any] | int = subprocess.DEVNULL,
         new_session: bool = False,
     ) -> Command | subprocess.Popen[Any]:
-        """Start ``[sys.executable, ...]``, or any other command, without input."""
+        """Start ``[sys.executable, ...]``, or any other command, without input.
+
+        The environment is that of the tests, without GPU, unless another is given.
+        """
+        env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""} if env is None else env
         if not self._forks(words, env):
             return subprocess.Popen(
                 words,
@@ -107,7 +111,7 @@ class Commands:
             return Command(list(words), ours)
 
     def run(
-        self, words: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float = 600
+        self, words: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 600
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and return what it said."""
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:

@@ -27,7 +27,17 @@ from typing import Any
 
 LIBRARIES = (
     *("numpy", "torch", "scipy.ndimage", "scipy.stats", "pandas", "sklearn.linear_model", "skimage.metrics", "nibabel"),
-    *("SimpleITK", "ignite.engine", "ignite.metrics", "ignite.handlers", "monai", "monai.bundle", "monai.data"),
+    *(
+        "SimpleITK",
+        "torch._dynamo",
+        "torch._dynamo.guards",
+        "ignite.engine",
+        "ignite.metrics",
+        "ignite.handlers",
+        "monai",
+        "monai.bundle",
+        "monai.data",
+    ),
     *("monai.engines", "monai.handlers", "monai.inferers", "monai.losses", "monai.networks.nets", "monai.transforms"),
     *("mlflow", "mlflow.store.tracking.sqlalchemy_store", "matplotlib.figure", "matplotlib.backends.backend_agg"),
     *("fire", "jinja2", "einops", "tqdm", "safetensors.torch", "nilearn"),
