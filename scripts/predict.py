@@ -34,7 +34,7 @@ def predict(
 
     Args:
         bundle: pretrain_seqinv, ixi_seg, arc_lesion or ixi_denoise, or the folder of a bundle.
-        images: see `scripts.io.image_list.image_list`.
+        images: see `scripts.io.image_list.find_images`.
         out: folder for the results.
         weights: file of the network's weights; default: the ``models/model.pt`` of the bundle.
         spacing: voxel size that the network sees [mm]; ``none`` for that of the image.
@@ -47,13 +47,12 @@ def predict(
     Raises:
         InputError: for whatever of this does not fit, before anything is computed.
     """
-    from scripts.io.image_list import image_list
+    from scripts.io.image_list import find_images
 
     began = time.monotonic()
     folder, config = _read_bundle(bundle)
     out = _checked_out(Path(out), images)
-    listed = [Path(entry["image"]) for entry in image_list([str(image) for image in images])]
-    files = list({path.resolve(): path for path in listed}.values())
+    files = list({path.resolve(): path for path in find_images(images)}.values())
     given = {
         "weights_path": weights,
         "spacing": spacing,

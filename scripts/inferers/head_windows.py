@@ -183,7 +183,7 @@ def near_head(volume: Tensor, head: Tensor | None = None) -> Tensor:
     if head is None:
         masks = torch.stack([torch.stack([head_mask(channel[None])[0] for channel in sample]) for sample in half])
     else:
-        masks = (F.avg_pool3d(head.as_subclass(Tensor).float().cpu(), 2, ceil_mode=True) > 0.5).expand_as(half)
+        masks = (F.max_pool3d(head.as_subclass(Tensor).float().cpu(), 2, ceil_mode=True) > 0).expand_as(half)
     heads = torch.stack([_with_bright(*pair).any(dim=0) for pair in zip(half, masks, strict=True)])
     near = F.max_pool3d(heads[:, None].float(), kernel_size=3, stride=1, padding=1)
     for dim in (2, 3, 4):

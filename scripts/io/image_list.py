@@ -9,17 +9,28 @@ from scripts.errors import InputError
 from scripts.io.dicom import list_series
 from scripts.io.read import ENDINGS, read_header
 
-__all__ = ["image_list"]
+__all__ = ["find_images", "image_list"]
 
 
 def image_list(images: str | Path | Sequence[str | Path] | None) -> list[dict[str, str]]:
-    """Return ``[{"image": path}, ...]`` for a file, a folder or a list of these.
+    """Return ``[{"image": path}, ...]`` of `find_images`, after checking every header.
+
+    Raises:
+        InputError: as `find_images`; a file that is no 3D image, or a folder with several DICOM series.
+    """
+    found = find_images(images)
+    for path in found:
+        read_header(path)
+    return [{"image": str(path)} for path in found]
+
+
+def find_images(images: str | Path | Sequence[str | Path] | None) -> list[Path]:
+    """Return the images that a file, a folder or a list of these stands for, without looking into them.
 
     A folder stands for its NIfTI, NRRD and MetaImage files, sorted; one without any, for the DICOM series in it.
 
     Raises:
-        InputError: nothing given, a file that is missing or no 3D image, a folder without images or with several
-            DICOM series.
+        InputError: nothing given, a file that is missing, or a folder without images.
     """
     if not images:
         raise InputError("no image given: type --image FILE, FOLDER or \"['a.nii.gz', 'b.nii.gz']\"")
@@ -35,9 +46,7 @@ def image_list(images: str | Path | Sequence[str | Path] | None) -> list[dict[st
             raise InputError(f"{path} does not exist: check the path of the image")
         else:
             found.append(path)
-    for path in found:
-        read_header(path)
-    return [{"image": str(path)} for path in found]
+    return found
 
 
 def _without_images(folder: Path) -> str:
