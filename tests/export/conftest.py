@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from scripts.networks import Encoder, PretrainNet, Projector, Reconstructor
+from tests.commands.client import Commands
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTHS = (3, 4, 5, 6, 7)
@@ -63,28 +64,35 @@ def pretrained(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Type a command of the project in the root of the checkout."""
+def command(commands: Commands) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Type a command of the project in the root of the checkout; ``anew``, as a new process instead of a fork."""
 
-    def run(*words: object) -> subprocess.CompletedProcess[str]:
+    def run(*words: object, anew: bool = False) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         line = [sys.executable, "-m", "scripts", *map(str, words)]
-        return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+        if not anew:
+            return commands.run(line, cwd=ROOT, env=environment)
+        return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
 
     return run
 
 
 @pytest.fixture(scope="session")
 def exported(
-    tmp_path_factory: pytest.TempPathFactory, command: Callable[..., subprocess.CompletedProcess[str]]
+    shared: Callable[[str, Callable[[Path], Any]], Any], command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> dict[str, Any]:
     """What the command makes of a pretraining, in every format that can be written here."""
-    folder = tmp_path_factory.mktemp("export")
-    source = pretraining(folder / "source")
-    formats = "safetensors,torchscript,pt" + (",onnx" if HAS_ONNX else "")
-    done = command("export", "encoder", "--format", formats, "--weights", source, "--out", folder / "out")
-    assert done.returncode == 0, done.stderr
-    return {"source": source, "folder": folder / "out", "formats": formats, "said": done.stdout + done.stderr}
+
+    def make(folder: Path) -> dict[str, Any]:
+        source = pretraining(folder / "source")
+        formats = "safetensors,torchscript,pt" + (",onnx" if HAS_ONNX else "")
+        words = ("--format", formats, "--weights", source, "--out", folder / "out")
+        done = command("export", "encoder", *words, anew=True)
+        assert done.returncode == 0, done.stderr
+        return {"source": source, "folder": folder / "out", "formats": formats, "said": done.stdout + done.stderr}
+
+    made: dict[str, Any] = shared("exported", make)
+    return made
 
 
 @pytest.fixture(scope="session")

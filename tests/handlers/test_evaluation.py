@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from scripts.metrics.denoising_scores import DENOISING_METRICS, denoising_scores
 from scripts.metrics.segmentation_scores import SEGMENTATION_METRICS, segmentation_scores
 from scripts.metrics.summary import COLUMNS, summarise
 from scripts.transforms.scoring import ScoreDenoising, ScoreSegmentation
+from tests.commands.client import Commands
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = {"1": "grey matter", "2": "CSF"}  # keys as they come from JSON
@@ -242,17 +242,13 @@ torch.distributed.destroy_process_group()
 """
 
 
-def test_two_processes_write_the_table_of_one(tmp_path: Path) -> None:
+def test_two_processes_write_the_table_of_one(tmp_path: Path, commands: Commands) -> None:
     # three subjects on two processes: the sampler repeats one
-    commands = [
-        [sys.executable, "-c", _PROCESS, __file__, str(tmp_path / "store"), str(tmp_path / "both"), str(rank)]
-        for rank in (0, 1)
-    ]
-    processes = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for command in commands]
-    report_denoising(str(tmp_path / "one"))
-    for process in processes:
-        _, said = process.communicate(timeout=100)
-        assert process.returncode == 0, said
+    words = [sys.executable, "-c", _PROCESS, __file__, str(tmp_path / "store"), str(tmp_path / "both")]
+    with (tmp_path / "errors").open("w") as errors:
+        processes = [commands.start([*words, str(rank)], cwd=ROOT, stderr=errors) for rank in (0, 1)]
+        report_denoising(str(tmp_path / "one"))
+        assert [process.wait(900) for process in processes] == [0, 0], (tmp_path / "errors").read_text()
     for name in ("metrics.csv", "summary.csv"):
         assert (tmp_path / "both" / name).read_text() == (tmp_path / "one" / name).read_text()
     assert pd.read_csv(tmp_path / "both" / "metrics.csv")["subject"].nunique() == 3

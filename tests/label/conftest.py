@@ -24,8 +24,9 @@ import pytest
 
 from scripts.bundles import BUNDLES, ROOT
 from scripts.cohort.ixi_cohort import make_ixi_cohort
-from scripts.package import package_bundle
+from tests.commands.client import Commands
 
+Shared = Callable[[str, Callable[[Path], Any]], Any]
 NAMES = ("ixi_seg", "ixi_denoise")
 TINY: dict[str, Any] = {
     "encoder": "random",
@@ -38,7 +39,7 @@ TINY: dict[str, Any] = {
     "num_workers": 0,
     "overlap": 0.25,
 }
-_START = 180  # seconds until the server must answer
+_START = 600  # seconds until the server must answer
 
 
 @pytest.fixture(scope="session")
@@ -60,40 +61,56 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def heads(shared: Shared) -> Path:
     """A labelled cohort of five heads at 4 mm."""
-    return make_ixi_cohort(
-        tmp_path_factory.mktemp("heads") / "ixi", guys=4, hh=1, iop=0, seed=0, spacing=4.0, progress=False
-    )
 
+    def make(folder: Path) -> Path:
+        return make_ixi_cohort(folder / "ixi", guys=4, hh=1, iop=0, seed=0, spacing=4.0, progress=False)
 
-@pytest.fixture(scope="session")
-def archives(heads: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Bundle -> archive with weights that two steps have made."""
-    made = {}
-    for name in NAMES:
-        folder = tmp_path_factory.mktemp(name)
-        settings = {
-            **TINY,
-            "dataset_dir": str(heads),
-            "work_dir": str(folder / "data"),
-            "ckpt_dir": str(folder / "models"),
-            "output_dir": str(folder / "eval"),
-            "tracking_uri": f"sqlite:///{folder / 'mlruns.db'}",
-        }
-        run_bundle(BUNDLES / name / "configs" / "train.json", environment, folder, **settings)
-        made[name] = package_bundle(BUNDLES / name, tmp_path_factory.mktemp("dist"), folder).path
+    made: Path = shared("label_heads", make)
     return made
 
 
-def run_bundle(config: Path, environment: dict[str, str], cwd: Path, **settings: Any) -> None:
-    """Type ``python -m monai.bundle run`` in a process of its own."""
-    options = []
-    for key, value in settings.items():
-        options += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config), *options]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.fixture(scope="session")
+def run_bundle(commands: Commands, environment: dict[str, str]) -> Callable[..., None]:
+    """Type ``python -m monai.bundle run``."""
+
+    def run(config: Path, cwd: Path, **settings: Any) -> None:
+        options = []
+        for key, value in settings.items():
+            options += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+        words = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config), *options]
+        done = commands.run(words, cwd=cwd, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def archives(
+    heads: Path, shared: Shared, run_bundle: Callable[..., None], package: Callable[..., Any]
+) -> dict[str, Path]:
+    """Bundle -> archive with weights that two steps have made."""
+
+    def make(folder: Path) -> dict[str, Path]:
+        made = {}
+        for name in NAMES:
+            place = folder / f"trained_{name}"
+            place.mkdir()
+            settings = {
+                **TINY,
+                "dataset_dir": str(heads),
+                "work_dir": str(place / "data"),
+                "ckpt_dir": str(place / "models"),
+                "output_dir": str(place / "eval"),
+                "tracking_uri": f"sqlite:///{place / 'mlruns.db'}",
+            }
+            run_bundle(BUNDLES / name / "configs" / "train.json", place, **settings)
+            made[name] = package(BUNDLES / name, folder / "dist", place).path
+        return made
+
+    found: dict[str, Path] = shared("archives", make)
+    return found
 
 
 def oblique(affine: np.ndarray) -> np.ndarray:
@@ -167,7 +184,7 @@ class Server:
                 if self.get("/info/").status == 200:
                     return
             except OSError:
-                time.sleep(0.5)
+                time.sleep(0.2)
         pytest.fail(f"no answer within {_START} s: {self.log.read_text()}")
 
     def get(self, path: str) -> Answer:
@@ -178,7 +195,7 @@ class Server:
             self.address + path, data=body, method=method, headers={"Content-Type": kind} if body else {}
         )
         try:
-            with urllib.request.urlopen(request, timeout=300) as reply:
+            with urllib.request.urlopen(request, timeout=900) as reply:
                 return Answer(reply.status, reply.headers.get_content_type(), reply.read())
         except urllib.error.HTTPError as error:
             return Answer(error.code, error.headers.get_content_type(), error.read())
@@ -202,14 +219,14 @@ class Server:
         query = urllib.parse.urlencode({"image": image, "output": "image"})
         return self.form("POST", f"/infer/{model}?{query}", params=json.dumps(params))
 
-    def until_idle(self, path: str, timeout: float = 300) -> Any:
+    def until_idle(self, path: str, timeout: float = 900) -> Any:
         """Wait for the end of a training or a batch, and return what the server tells of it."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:
             told = self.get(path)
             if told.status == 200 and told.json.get("status") not in ("RUNNING", "PENDING", "SUBMITTED"):
                 return told.json
-            time.sleep(1)
+            time.sleep(0.2)
         pytest.fail(f"still at work after {timeout} s: {self.log.read_text()}")
 
     def stop(self) -> int:

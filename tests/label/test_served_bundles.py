@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,8 @@ import torch
 from scripts.bundles import BUNDLES, ROOT
 from scripts.errors import InputError
 from scripts.label.served_bundles import serve_bundles
-from scripts.package import package_bundle
 from scripts.weights.provenance import file_sha256
+from tests.commands.client import Commands
 
 
 def refused(names: list[str], app: Path, weights: Path | None = None) -> str:
@@ -79,7 +80,7 @@ def test_wrong_weights_are_refused(archives: dict[str, Path], tmp_path: Path) ->
     assert "ixi_seg" in refused([str(archives["ixi_seg"])], tmp_path)
 
 
-def test_what_cannot_be_served(archives: dict[str, Path], tmp_path: Path) -> None:
+def test_what_cannot_be_served(archives: dict[str, Path], package: Callable[..., Any], tmp_path: Path) -> None:
     seg = str(archives["ixi_seg"])
     assert "ixi_seg is named twice" in refused([seg, seg], tmp_path)
     assert "no bundle is named" in refused([], tmp_path)
@@ -87,7 +88,7 @@ def test_what_cannot_be_served(archives: dict[str, Path], tmp_path: Path) -> Non
     assert "an encoder gives neither labels nor an image" in refused(["pretrain_seqinv"], tmp_path)
     assert "make it with `python -m scripts package ixi_seg`" in refused([str(tmp_path / "ixi_seg.zip")], tmp_path)
     assert "no archive of a bundle" in refused([str(tmp_path / "spleen.zip")], tmp_path)
-    empty = package_bundle(BUNDLES / "arc_lesion", tmp_path / "dist", "none").path
+    empty = package(BUNDLES / "arc_lesion", tmp_path / "dist", "none").path
     assert "holds no weights: package arc_lesion once it is trained" in refused([str(empty)], tmp_path)
     damaged = tmp_path / "cut" / "ixi_seg.zip"
     damaged.parent.mkdir()
@@ -95,7 +96,9 @@ def test_what_cannot_be_served(archives: dict[str, Path], tmp_path: Path) -> Non
     assert str(damaged) in refused([str(damaged)], tmp_path)
 
 
-def test_without_monai_label_the_command_says_how_to_install_it(tmp_path: Path) -> None:
+def test_without_monai_label_the_command_says_how_to_install_it(
+    commands: Commands, environment: dict[str, str], tmp_path: Path
+) -> None:
     hidden = (
         "import importlib.util, sys\n"
         "find = importlib.util.find_spec\n"
@@ -104,9 +107,7 @@ def test_without_monai_label_the_command_says_how_to_install_it(tmp_path: Path) 
         f"sys.argv = ['scripts', 'label', '--studies', {str(tmp_path)!r}]\n"
         "main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", hidden], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = commands.run([sys.executable, "-c", hidden], cwd=ROOT, env=environment)
     assert done.returncode != 0
     assert "pip install -e '.[label]'" in done.stderr
     assert "Traceback" not in done.stderr
@@ -122,17 +123,10 @@ def test_without_monai_label_the_command_says_how_to_install_it(tmp_path: Path) 
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(
-    monailabel: None, words: list[str], told: str, tmp_path: Path, environment: dict[str, str]
+    monailabel: None, words: list[str], told: str, tmp_path: Path, commands: Commands, environment: dict[str, str]
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts", "label", *words],
-        cwd=tmp_path,
-        env={**environment, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    command = [sys.executable, "-m", "scripts", "label", *words]
+    done = commands.run(command, cwd=tmp_path, env={**environment, "PYTHONPATH": str(ROOT)})
     assert done.returncode != 0
     assert told in done.stderr
     assert "Traceback" not in done.stderr

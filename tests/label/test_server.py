@@ -17,7 +17,7 @@ import torch
 from scripts.package import unpack_bundle
 from scripts.weights.provenance import file_sha256
 from tests.io.test_read import write_series
-from tests.label.conftest import Server, run_bundle
+from tests.label.conftest import Server
 
 GRID = 1e-4  # mm, the rounding of a NIfTI header
 
@@ -42,7 +42,10 @@ def app(studies: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(
-    archives: dict[str, Path], studies: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    archives: dict[str, Path],
+    studies: Path,
+    run_bundle: Callable[..., None],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str, str], nib.Nifti1Image]:
     """What ``monai.bundle run`` makes of an image, by the archive unpacked elsewhere."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
@@ -51,7 +54,7 @@ def expected(
     def make(name: str, image: str) -> nib.Nifti1Image:
         out = tmp_path_factory.mktemp("out")
         config = folders[name] / "configs" / "inference.json"
-        run_bundle(config, environment, elsewhere, image=str(studies / f"{image}.nii.gz"), output_dir=str(out))
+        run_bundle(config, elsewhere, image=str(studies / f"{image}.nii.gz"), output_dir=str(out))
         (found,) = out.rglob("*.nii.gz")
         return nib.load(found)
 

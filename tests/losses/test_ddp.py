@@ -1,40 +1,35 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.commands.client import Commands
+
 HERE = Path(__file__).parent
 Results = dict[str, dict[str, torch.Tensor]]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+def results(tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> dict[str, Results]:
     """What two processes over gloo found, and one process with the global batch."""
     folder = tmp_path_factory.mktemp("ddp")
     root = HERE.parents[1]
-    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(HERE / "ddp_worker.py"), str(rank), "2", str(folder)],
-            cwd=root,
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        for process in ranks:
-            _, errors = process.communicate(timeout=240)
-            assert process.returncode == 0, errors
-    finally:
-        for process in ranks:
-            process.kill()
+    environment = os.environ | {"PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
+    words = [sys.executable, str(HERE / "ddp_worker.py")]
+    with (folder / "errors").open("w+") as errors:
+        ranks = [
+            commands.start([*words, str(rank), "2", str(folder)], cwd=root, env=environment, stderr=errors)
+            for rank in range(2)
+        ]
+        try:
+            assert [process.wait(900) for process in ranks] == [0, 0], (folder / "errors").read_text()
+        finally:
+            for process in ranks:
+                process.kill()
     return {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in ("rank0", "rank1", "one")}
 
 
