@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-__all__ = ["InputError", "find_input_error", "report_input_errors"]
+__all__ = ["InputError", "find_input_error", "report_input_errors", "root_cause"]
 
 
 class InputError(ValueError):
@@ -19,6 +19,13 @@ def find_input_error(error: BaseException | None) -> InputError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return the error that ``error`` was raised from in the end."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def report_input_errors() -> None:

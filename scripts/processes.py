@@ -97,6 +97,7 @@ class InterruptedOnce:
 
     def __exit__(self, *_: object) -> None:
         self.within = False
+        signal.signal(signal.SIGINT, self._note)  # a library may have set its own
 
     def _note(self, *_: object) -> None:
         first, self.came = not self.came, True

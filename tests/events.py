@@ -32,9 +32,12 @@ class Letterbox:
         *found, self.text = self.text.split(b"\n", count)
         return sorted(line.decode() for line in found)
 
-    def is_empty(self) -> bool:
-        """Return whether nothing more was written."""
-        return not self.text and not select.select([self.handle], [], [], 0)[0]
+    def rest(self) -> list[str]:
+        """Return the lines that are there now, which were not read before."""
+        while select.select([self.handle], [], [], 0)[0]:
+            self.text += os.read(self.handle, 4096)
+        found, self.text = self.text, b""
+        return found.decode().splitlines()
 
 
 def post(path: Path, line: str) -> None:

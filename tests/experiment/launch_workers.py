@@ -94,11 +94,29 @@ def meet(item: Item) -> None:
 
 def train_on_two(item: Item) -> None:
     """Train in two processes with the settings in a file."""
-    from scripts.experiment.launch.torchrun import run_torchrun, torchrun_command
+    from scripts.experiment.launch.torchrun import run_torchrun
 
     settings = json.loads((item.folder / f"{item.name}.json").read_text())
-    run_torchrun(torchrun_command(2, ["bundles/pretrain_seqinv/configs/train.json"], settings))
+    run_torchrun(2, ["bundles/pretrain_seqinv/configs/train.json"], settings)
 
+
+def be_rank(task: str, folder: str) -> None:
+    """Be one of two processes of torchrun: the first waits for the other, which does what the task says."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    post(Path(folder) / "letters", f"{dist.get_rank()} {os.getpid()}")
+    if dist.get_rank() == 1:
+        RANK_TASKS[task](Item("its bundle", Path(folder)))
+    dist.barrier()
+
+
+def sleep(item: Item) -> None:
+    while True:
+        time.sleep(3600)
+
+
+RANK_TASKS = {"refuse": refuse, "sleep": sleep}
 
 TASKS = {
     "note": lambda item: None,

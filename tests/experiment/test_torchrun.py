@@ -7,30 +7,23 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import fire
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ErrorHandler, ProcessFailure
 
 from scripts.cohort.qmri_cohort import make_qmri_cohort
 from scripts.errors import InputError
 from scripts.experiment.launch.launchers import LaunchOptions, submit_stages
-from scripts.experiment.launch.torchrun import command_word, torchrun_command
+from scripts.experiment.launch.torchrun import _first, command_word, run_torchrun, torchrun_command
+from tests.events import LIMIT, Letterbox, all_end, handles, offspring
 from tests.experiment.launch_workers import Item, do
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = "bundles/pretrain_seqinv/configs/train.json"
-SCRIPT = """
-import sys
-from pathlib import Path
-from scripts.experiment.launch.launchers import submit_stages
-from tests.experiment.launch_workers import Item, do
-folder = Path(sys.argv[1])
-submit_stages([("first", [Item("a", folder, "train")])], do, launcher="local", folder=folder / "jobs")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -148,37 +141,59 @@ def test_a_launched_job_trains_in_two_processes(settings: dict[str, Any], tmp_pa
     assert run.info.status == "FINISHED"
 
 
-@pytest.mark.slow
-def test_a_failed_training_fails_its_job(settings: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(json.dumps({**settings, "batch_size": 3}))
-    done = submit_stages([("first", [Item("a", tmp_path, "train")])], do, launcher="local", folder=tmp_path / "jobs")
-    ((_, why),) = done.failed
-    assert why.startswith("batch_size=3 cannot be shared by 2 processes")
-    (log,) = tmp_path.glob("jobs/*/*_log.err")
-    assert f"error: {why}" in log.read_text()
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A config that does `be_rank`."""
+    monkeypatch.chdir(ROOT)
+    be_rank = {"_target_": "tests.experiment.launch_workers.be_rank", "task": "@task", "folder": "@folder"}
+    (tmp_path / "train.json").write_text(json.dumps({"task": "", "folder": "", "rank": be_rank, "run": ["$@rank"]}))
+    (tmp_path / "multi_gpu_train.json").write_text("{}")
+    return tmp_path / "train.json"
 
 
-@pytest.mark.slow
-def test_all_processes_of_a_training_end_with_a_killed_launcher(settings: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(json.dumps({**settings, "max_epochs": 10_000}))
-    launcher = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL)
+def test_what_one_process_refuses_is_told_in_a_line_and_ends_all(
+    bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    letters = Letterbox(tmp_path / "letters")
+    with pytest.raises(InputError, match=r"^its bundle lacks a file: 'inside'$"):
+        run_torchrun(2, [bundle], {"task": "refuse", "folder": str(tmp_path)})
+    ranks = [int(line.split()[1]) for line in letters.rest()]
+    assert len(ranks) == 2
+    assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
+    assert "error: its bundle lacks a file: 'inside'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("error", [ArithmeticError("first line\nsecond line"), InputError("lr=0: too small"), None])
+def test_the_first_failure_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    file = tmp_path / "error.json"
+    if error is not None:  # as a process of torch records it
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+        ErrorHandler().record_exception(error)
+    failure = ProcessFailure(local_rank=1, pid=7, exitcode=-9 if error is None else 1, error_file=str(file))
+    told = _first(ChildFailedError("run", {1: failure}))
+    line = {"ArithmeticError": "ArithmeticError: first line", "InputError": "lr=0: too small"}
+    assert str(told) == line.get(type(error).__name__, "Signal 9 (SIGKILL) received by PID 7")
+    assert isinstance(told, InputError if isinstance(error, InputError) else RuntimeError)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
+def test_all_processes_end_with_the_one_that_began_them(bundle: Path, tmp_path: Path, how: signal.Signals) -> None:
+    letters = Letterbox(tmp_path / "letters")
+    code = "import sys; from scripts.experiment.launch.torchrun import run_torchrun\n"
+    code += "run_torchrun(2, sys.argv[1:2], {'task': 'sleep', 'folder': sys.argv[2]})"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, bundle, tmp_path], stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
-        assert _within(120, lambda: (tmp_path / "models").is_dir() and any((tmp_path / "models").glob("*.pt")))
-        assert len(_processes_that_name(tmp_path)) == 6  # launcher, submitit's two, torchrun's one and two
-        launcher.send_signal(signal.SIGKILL)
-        assert _within(60, lambda: not _processes_that_name(tmp_path))
+        ranks = dict(line.split() for line in letters.lines(2, parent))
+        below = offspring(parent.pid)
+        assert set(map(int, ranks.values())) < below
+        with handles(below) as opened:
+            os.killpg(parent.pid, how) if how is signal.SIGINT else parent.kill()
+            assert parent.wait(LIMIT) != 0
+            assert all_end(opened)
     finally:
-        launcher.kill()
-        launcher.wait()
-
-
-def _processes_that_name(folder: Path) -> list[str]:
-    listed = subprocess.run(["ps", "-eo", "pid=,stat=,args=", "-ww"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if str(folder) in line and str(os.getpid()) not in line.split()[:1]]
-
-
-def _within(seconds: float, happens: Any) -> bool:
-    until = time.monotonic() + seconds
-    while not happens() and time.monotonic() < until:
-        time.sleep(0.1)
-    return bool(happens())
+        parent.kill()
+        parent.wait()

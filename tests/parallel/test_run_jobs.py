@@ -143,6 +143,6 @@ def test_no_process_outlives_this_one(tmp_path: Path, how: signal.Signals) -> No
             parent.send_signal(how)
         said = parent.communicate(timeout=LIMIT)[1]
         assert all_end(opened)
-    assert letters.is_empty()  # the third was not begun
+    assert letters.rest() == []  # the third was not begun
     assert all((tmp_path / name).is_file() is (how is signal.SIGINT) for name in begun)
     assert said.count("Traceback") == (how is signal.SIGINT)  # its own; the processes are quiet

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.bundles import BUNDLES, run_bundle
-from scripts.errors import InputError, find_input_error
+from scripts.errors import InputError, find_input_error, root_cause
 from scripts.experiment.grid.cells import Cell
 from scripts.experiment.launch.torchrun import command_word, run_torchrun, torchrun_command
 from scripts.io.files import atomic_write
@@ -119,12 +119,14 @@ def execute(job: Job) -> None:
         atomic_write(folder / "cell.json", lambda part: part.write_text(json.dumps(content, indent=4)))
         with _output_to(job.log), _one_line(job.log):
             for names, command in zip(_configs(job.cell), commands(job), strict=True):
-                sys.stdout.write(f"{command}\n")
-                if job.place.gpus > 1 and "evaluate.json" not in names:
+                settings, gpus = _settings(job), job.place.gpus
+                if gpus > 1 and "evaluate.json" not in names:
                     paths = [BUNDLES / job.cell.bundle / "configs" / name for name in names]
-                    run_torchrun(torchrun_command(job.place.gpus, paths, _settings(job)))
+                    sys.stdout.write(f"{shlex.join(torchrun_command(gpus, paths, settings))}\n")
+                    run_torchrun(gpus, paths, settings)
                 else:
-                    run_bundle(names, _settings(job), job.cell.bundle)
+                    sys.stdout.write(f"{command}\n")
+                    run_bundle(names, settings, job.cell.bundle)
 
 
 def headline(job: Job) -> str:
@@ -185,9 +187,7 @@ def _one_line(log: Path) -> Iterator[None]:
         known = find_input_error(error)
         if known is not None:
             raise InputError(str(known)) from None
-        root: BaseException = error
-        while root.__cause__ is not None:
-            root = root.__cause__
+        root = root_cause(error)
         first = str(root).strip().splitlines()[:1] or [""]
         raise RuntimeError(f"{type(root).__name__}: {first[0][:160]}; see {log}") from None
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import re
+import runpy
 import signal
-import subprocess
 import sys
-import threading
+import tempfile
+import traceback
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from fire.parser import DefaultParseValue
 
-from scripts.errors import InputError
+from scripts.errors import InputError, find_input_error, root_cause
+from scripts.parallel import run_jobs, shared_threads
+from scripts.processes import Processes, follow_parent
 
 __all__ = ["command_word", "run_torchrun", "torchrun_command"]
-
-_MODULE = "torch.distributed.run"
-_GRACE = 60  # seconds for stopped processes to end; torchrun kills them itself after 30
-# what a process of torchrun says last: the line of `report_input_errors`, or that of an exception
-_ERROR = re.compile(r"^(?:\[rank\d+\]:\s*)?(?:error: (?P<refusal>.+)|(?P<error>[A-Za-z_.]*(?:Error|Exception)\b.*))")
 
 
 def torchrun_command(n_gpus: int, config_files: Sequence[str | Path], settings: Mapping[str, Any]) -> list[str]:
@@ -36,15 +33,8 @@ def torchrun_command(n_gpus: int, config_files: Sequence[str | Path], settings: 
     Raises:
         InputError: ``n_gpus`` is no whole number from 1 on, no config is given, or a setting cannot be typed.
     """
-    if not isinstance(n_gpus, int) or isinstance(n_gpus, bool) or n_gpus < 1:
-        raise InputError(f"n_gpus is {n_gpus!r}: give a whole number, 1 or more")
-    if not config_files:
-        raise InputError("no config to train: give train.json of a bundle")
-    configs = [str(path) for path in config_files]
-    configs.append(str(Path(configs[0]).with_name("multi_gpu_train.json")))
-    words = [f"--{key}={command_word(value, key)}" for key, value in {"config_file": configs, **settings}.items()]
-    torchrun = [sys.executable, "-m", _MODULE, "--standalone", "--nproc_per_node", str(n_gpus)]
-    return [*torchrun, "-m", "monai.bundle", "run", *words]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n_gpus)]
+    return [*torchrun, "-m", "monai.bundle", *_words(n_gpus, config_files, settings)]
 
 
 def command_word(value: Any, name: str = "the value") -> str:
@@ -55,78 +45,90 @@ def command_word(value: Any, name: str = "the value") -> str:
     """
     plain = _plain(value)
     for word in (plain, repr(plain)):
-        if isinstance(word, str) and _same(DefaultParseValue(word), plain):
-            return word
+        if isinstance(word, str):
+            read = DefaultParseValue(word)
+            if read == plain and repr(read) == repr(plain):  # 1, 1.0 and True are not the same setting
+                return word
     raise InputError(f"{name}={value!r} cannot be given on a command line: use text, numbers, lists and dicts of them")
 
 
-def run_torchrun(command: Sequence[str]) -> None:
-    """Run what `torchrun_command` returned; its processes end with this one, however it ends.
+def run_torchrun(n_gpus: int, config_files: Sequence[str | Path], settings: Mapping[str, Any]) -> None:
+    """Do what typing `torchrun_command` would; all processes end with this one, however it ends.
 
     Raises:
-        InputError: what the bundle refuses, as told by one of the processes.
+        InputError: what `torchrun_command` or the bundle refuses, as told by one of the processes.
         RuntimeError: any other failure, in one line; the output of this process has the whole.
     """
-    heard: list[str] = []
-    agent = subprocess.Popen(
-        [command[0], "-m", __name__, *command[3:]],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
-    listener = threading.Thread(target=_pass_on, args=(agent.stderr, heard), daemon=True)
-    listener.start()
-    try:
-        status = agent.wait()
-    finally:
-        _end(agent)
-        listener.join(_GRACE)
-    if status:
-        raise _failure(status, heard)
+    words = _words(n_gpus, config_files, settings)
+    # in a process of its own, as torch takes over its signals
+    for _, error in run_jobs([(n_gpus, words)], _run_agent, Processes(1, shared_threads(n_gpus))):
+        if error is not None:
+            raise error
 
 
-def _end(agent: subprocess.Popen[str]) -> None:
-    agent.terminate()
-    try:
-        agent.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        agent.kill()
-        agent.wait()
-    if agent.stdin is not None:
-        agent.stdin.close()
+def _words(n_gpus: int, config_files: Sequence[str | Path], settings: Mapping[str, Any]) -> list[str]:
+    if not isinstance(n_gpus, int) or isinstance(n_gpus, bool) or n_gpus < 1:
+        raise InputError(f"n_gpus is {n_gpus!r}: give a whole number, 1 or more")
+    if not config_files:
+        raise InputError("no config to train: give train.json of a bundle")
+    configs = [str(path) for path in config_files]
+    configs.append(str(Path(configs[0]).with_name("multi_gpu_train.json")))
+    return [
+        "run",
+        *(f"--{key}={command_word(value, key)}" for key, value in {"config_file": configs, **settings}.items()),
+    ]
 
 
-def _pass_on(stream: IO[str], heard: list[str]) -> None:
-    """Copy what the processes say to stderr and keep those lines that tell of errors."""
-    with stream:
-        for line in stream:
-            sys.stderr.write(line)
-            sys.stderr.flush()
-            heard.extend([line.strip()] if _ERROR.search(line) else [])
+def _run_agent(job: tuple[int, list[str]]) -> None:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-
-def _failure(status: int, heard: Sequence[str]) -> Exception:
-    found = [match for match in map(_ERROR.search, heard) if match]
-    for match in found:
-        if match["refusal"]:
-            return InputError(match["refusal"])
-    return RuntimeError(found[0]["error"][:300] if found else f"torchrun ended with status {status}")
-
-
-def _run_agent(arguments: list[str]) -> None:
     # that of a time limit, which some clusters send to every process: only the job itself acts on it
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    from torch.distributed.run import main
+    n_gpus, words = job
+    with tempfile.TemporaryDirectory(prefix="torchelastic_") as folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=n_gpus,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+        )
+        try:
+            elastic_launch(config, _run_rank)(*words)
+        except SignalException:
+            raise KeyboardInterrupt from None
+        except ChildFailedError as error:
+            raise _first(error) from None
 
-    main(arguments)
+
+def _run_rank(*words: str) -> None:
+    """Do what ``python -m monai.bundle`` does with these words."""
+    follow_parent()
+    sys.argv = ["monai.bundle", *words]
+    try:
+        runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+    except Exception as error:
+        known = find_input_error(error)
+        if known is None:
+            traceback.print_exception(error)
+            raise root_cause(error) from None
+        sys.stderr.write(f"error: {known}\n")
+        raise known from None
 
 
-def _follow_parent() -> None:
-    """Ask torchrun, which does not watch its parent, to stop when that ends: it stops its own processes then."""
-    os.read(0, 1)  # the parent writes nothing and holds it open
-    os.kill(os.getpid(), signal.SIGTERM)
+def _first(error: Any) -> Exception:
+    """Return in one line what went wrong in the process that failed first."""
+    said = error.get_first_failure()[1].message
+    text = str(said["message"] if isinstance(said, dict) else said)
+    kind, _, refusal = text.partition(": ")
+    if kind == InputError.__name__:
+        return InputError(refusal)
+    return RuntimeError(text.strip().splitlines()[0][:300])
 
 
 def _plain(value: Any) -> Any:
@@ -135,12 +137,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _same(found: Any, value: Any) -> bool:
-    """Return whether two values are equal in value and kind: 1, 1.0 and True are not the same setting."""
-    return bool(found == value) and repr(found) == repr(value)
-
-
-if __name__ == "__main__":
-    _run_agent(sys.argv[1:])
