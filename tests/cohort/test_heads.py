@@ -100,21 +100,22 @@ class TestIxi:
         assert nib.aff2axcodes(t2.affine)[2] == "S"
         assert np.count_nonzero(t1.affine[:3, :3]) > 3, "oblique"
 
-    def test_same_seed_same_bytes_however_many_at_once(self, ixi: Path, tmp_path: Path) -> None:
-        again = make_ixi_cohort(tmp_path / "b", guys=1, hh=1, iop=0, seed=3, spacing=SPACING, jobs=1, progress=False)
-        ours, theirs = contents(again), contents(ixi)
+    def test_same_seed_same_bytes_however_many_at_once_and_after_an_interruption(
+        self, ixi: Path, tmp_path: Path
+    ) -> None:
+        folder = make_ixi_cohort(tmp_path / "b", guys=1, hh=1, iop=0, seed=3, spacing=SPACING, jobs=1, progress=False)
+        ours, theirs = contents(folder), contents(ixi)
         assert len(ours) == 2 * 12 + 2
         assert all(theirs[name] == content for name, content in ours.items())
-        other = make_ixi_cohort(tmp_path / "c", guys=1, hh=0, iop=0, seed=4, spacing=SPACING, progress=False)
-        name = next(name for name in contents(other) if name.endswith("-T1.nii.gz"))
-        assert (other / name).read_bytes() != (ixi / name).read_bytes()
-
-    def test_an_interrupted_cohort_is_continued(self, ixi: Path, tmp_path: Path) -> None:
-        folder = make_ixi_cohort(tmp_path / "a", guys=1, hh=0, iop=0, seed=3, spacing=SPACING, progress=False)
         next(folder.glob("IXI*-T2.nii.gz")).unlink()
         (folder / ".part-IXI002-Guys-0704").mkdir()
         make_ixi_cohort(folder, guys=2, hh=1, iop=1, seed=3, spacing=SPACING, progress=False)
-        assert contents(folder) == contents(ixi)
+        assert contents(folder) == theirs
+
+    def test_another_seed_gives_other_subjects(self, ixi: Path, tmp_path: Path) -> None:
+        other = make_ixi_cohort(tmp_path / "c", guys=1, hh=0, iop=0, seed=4, spacing=SPACING, progress=False)
+        name = next(name for name in contents(other) if name.endswith("-T1.nii.gz"))
+        assert (other / name).read_bytes() != (ixi / name).read_bytes()
 
     @pytest.mark.parametrize(
         ("changed", "told"),
@@ -214,9 +215,13 @@ class TestArc:
             assert np.percentile(values, 10) < 0.6 * tissue
 
     def test_same_seed_same_bytes_and_continuation(self, arc: Path, tmp_path: Path) -> None:
-        folder = make_arc_cohort(tmp_path / "arc", 3, seed=3, spacing=SPACING, jobs=1, progress=False)
+        folder = make_arc_cohort(tmp_path / "arc", 2, seed=3, spacing=SPACING, jobs=1, progress=False)
         next((folder / "derivatives").rglob("*.nii.gz")).unlink()
-        make_arc_cohort(folder, 8, seed=3, spacing=SPACING, progress=False)
-        assert contents(folder) == contents(arc)
+        make_arc_cohort(folder, 3, seed=3, spacing=SPACING, progress=False)
+        ours, theirs = contents(folder), contents(arc)
+        subjects = [name for name in ours if "sub-" in name]
+        assert len({name.split("sub-")[1][:5] for name in subjects}) == 3
+        assert all(theirs[name] == ours[name] for name in subjects)
+        assert theirs["participants.tsv"].startswith(ours["participants.tsv"])
         with pytest.raises(InputError, match="holds 8 subjects and 3 were asked for"):
-            make_arc_cohort(folder, 3, seed=3, spacing=SPACING, progress=False)
+            make_arc_cohort(arc, 3, seed=3, spacing=SPACING, progress=False)

@@ -28,6 +28,7 @@ from scripts.errors import InputError
 from scripts.prepare import openneuro as arc
 from scripts.prepare.checksums import file_sums
 from scripts.prepare.download import IXI, Remote, fetch, ixi_remotes, missing_bytes, require_space, verify
+from tests.events import LIMIT
 
 CONTENT = bytes(i * i % 251 for i in range(700_000))
 OTHER = CONTENT[::-1]
@@ -44,7 +45,7 @@ class Resource:
     cuts: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     kind: str = "application/x-tar"
-    pause: float = 0.0
+    stops_at: int | None = None  # bytes after which no more come before `Server.go`
     length: bool = True
 
 
@@ -65,6 +66,13 @@ class Server(ThreadingHTTPServer):
         self.resources: dict[str, Resource] = {}
         self.answers: Callable[[str], object] | None = None
         self.log: list[Request] = []
+        self.answered_at_once: int | None = None  # number of downloads, before `go`
+        self.held, self.go = threading.Event(), threading.Event()
+
+    def hold(self) -> None:
+        """Say that an answer is held back, until ``go`` is set."""
+        self.held.set()
+        self.go.wait()
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}{path}"
@@ -110,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
         self._head(206 if start else 200, headers)
         if self.command == "GET":
             end = min(size, start + resource.cuts.pop(0)) if resource.cuts else size
-            self._send(resource.content[start:end], resource.pause)
+            self._send(resource.content[start:end], resource.stops_at)
             self.close_connection = True
 
     def _start(self, resource: Resource) -> int:
@@ -124,11 +132,15 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
 
-    def _send(self, content: bytes, pause: float) -> None:
-        for at in range(0, len(content), 20_000):
-            self.wfile.write(content[at : at + 20_000])
-            self.wfile.flush()
-            time.sleep(pause)
+    def _send(self, content: bytes, stops_at: int | None) -> None:
+        limit = self.server.answered_at_once
+        if limit is not None and len([request for request in self.server.log if request.method == "GET"]) > limit:
+            self.server.hold()
+        self.wfile.write(content[:stops_at])
+        self.wfile.flush()
+        if stops_at is not None:
+            self.server.hold()
+            self.wfile.write(content[stops_at:])
 
     def _note(self, status: int) -> None:
         asked = (self.headers.get("Range"), self.headers.get("If-Range"))
@@ -142,6 +154,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield server
+    server.go.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -333,7 +346,7 @@ def test_no_server_at_all(tmp_path: Path, server: Server) -> None:
 
 
 def test_a_killed_download_is_continued(server: Server, tmp_path: Path) -> None:
-    server.resources["/a.tar"] = Resource(pause=0.05)
+    server.resources["/a.tar"] = Resource(stops_at=250_000)
     wanted = remote(server.url("/a.tar"))
     code = f"""
 from pathlib import Path
@@ -343,7 +356,8 @@ fetch({wanted!r}, Path({str(tmp_path)!r}), progress=False)
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
     part = tmp_path / "a.tar.part"
     try:
-        _until(lambda: part.is_file() and part.stat().st_size > 250_000)
+        assert server.held.wait(LIMIT)
+        _until(lambda: part.stat().st_size > 0)
         with pytest.raises(InputError, match=r"is being downloaded by another process"):
             get(wanted, tmp_path)
     finally:
@@ -351,7 +365,7 @@ fetch({wanted!r}, Path({str(tmp_path)!r}), progress=False)
         process.wait()
     size = part.stat().st_size
     assert 0 < size < len(CONTENT)
-    server.resources["/a.tar"].pause = 0
+    server.resources["/a.tar"].stops_at = None
     assert get(wanted, tmp_path).read_bytes() == CONTENT
     assert asked(server) == [(200, None), (206, f"bytes={size}-")]
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
@@ -566,8 +580,7 @@ def test_arc_whose_files_fail_ends_with_one_line(
 
 def test_arc_after_kill(openneuro: Server, cohort: Path, index: Path, tmp_path: Path) -> None:
     wanted, folder = wanted_of(index, cohort), tmp_path / "ds004884"
-    for resource in openneuro.resources.values():
-        resource.pause = 0.1
+    openneuro.answered_at_once = 12
     code = f"""
 from pathlib import Path
 import openneuro._download as client
@@ -577,13 +590,13 @@ fetch_arc(Path({str(folder)!r}), index=Path({str(index)!r}), progress=False)
 """
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL)
     try:
-        _until(lambda: len(list(folder.rglob("*.nii.gz"))) > 4)
+        assert openneuro.held.wait(LIMIT)
+        _until(lambda: any(folder.rglob("*.nii.gz")))
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert content_of(folder) != wanted
-    for resource in openneuro.resources.values():
-        resource.pause = 0
+    openneuro.answered_at_once = None
     arc.fetch_arc(folder, index=index, progress=False)
     assert content_of(folder) == wanted
 
@@ -637,8 +650,8 @@ def test_no_index(tmp_path: Path, content: str | None) -> None:
         arc.read_index(tmp_path / "index.csv")
 
 
-def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT
     while not condition():
         assert time.monotonic() < end, "did not come about"
         time.sleep(0.02)
