@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,7 @@ def ixi_files(ixi_cohort: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def ixi_labelled(ixi_cohort: Path, tmp_path: Path) -> Path:
     """The same with maps of SPM for each T1."""
-    return unpack(ixi_cohort, tmp_path / "raw", maps=True)
+    return unpack(ixi_cohort, tmp_path / "raw", maps=("T1",))
 
 
 @pytest.fixture
@@ -54,10 +54,10 @@ def arc_raw(arc_cohort: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(arc_cohort, tmp_path / "ds004884"))
 
 
-def unpack(cohort: Path, folder: Path, *, maps: bool = False) -> Path:
+def unpack(cohort: Path, folder: Path, *, maps: Sequence[str] = ()) -> Path:
     for kind in ("T1", "T2", "PD"):
         (folder / kind).mkdir(parents=True)
-        prefix = "*" if maps and kind == "T1" else ""
+        prefix = "*" if kind in maps else ""
         for path in sorted(cohort.glob(f"{prefix}IXI*-{kind}.nii.gz")):
             shutil.copy(path, folder / kind)
     return folder

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,8 +19,10 @@ from scripts.errors import InputError
 from scripts.io.read import read_volume
 from scripts.prepare.prepare_ixi import prepare_ixi
 from scripts.sources.downstream_data import downstream_data
+from tests.commands.client import Commands
 from tests.prepare.conftest import unpack, write_tars
 
+ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("T1", "T2", "PD")
 PARTS = ("training", "validation", "test")
 
@@ -41,11 +40,20 @@ def prepared(ixi_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def labelled(ixi_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three of the cohort's subjects, unpacked, with maps of the T1, prepared."""
+    """Two of the cohort's subjects, unpacked, with maps of the T1, prepared."""
     folder = tmp_path_factory.mktemp("labelled")
-    raw = unpack(ixi_cohort, folder / "raw", maps=True)
-    for path in raw.glob("*/*-IOP-*"):
+    raw = unpack(ixi_cohort, folder / "raw", maps=("T1",))
+    for path in [*raw.glob("*/*-IOP-*"), *raw.glob("*/*IXI005*")]:
         path.unlink()
+    assert prepare_ixi(str(raw), str(folder / "out"), jobs=1).failed == {}
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def all_labelled(ixi_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All four with maps of all their images, of which nothing has to be registered, prepared."""
+    folder = tmp_path_factory.mktemp("all_labelled")
+    raw = unpack(ixi_cohort, folder / "raw", maps=KINDS)
     assert prepare_ixi(str(raw), str(folder / "out"), jobs=1).failed == {}
     return folder / "out"
 
@@ -111,7 +119,7 @@ def test_two_processes_make_the_same(labelled: Path, tmp_path: Path, tree: Calla
 def test_maps_of_spm_are_taken(labelled: Path, ixi_cohort: Path) -> None:
     """Those of T2 and PD, which have none, are carried from them."""
     for path in ixi_cohort.glob("c?IXI*.nii.gz"):
-        if "IOP" in path.name:
+        if "IOP" in path.name or "IXI005" in path.name:
             continue
         stored, truth = nib.load(labelled / path.name).get_fdata(), nib.load(path).get_fdata()
         if "-T1" in path.name:
@@ -123,7 +131,8 @@ def test_maps_of_spm_are_taken(labelled: Path, ixi_cohort: Path) -> None:
     assert re.fullmatch(r"T2: maps carried from the T1 \(.* degrees, .* mm\)", record["about"][1])
 
 
-def test_what_comes_later_is_added(ixi_labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_what_comes_later_is_added(ixi_cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    ixi_labelled = unpack(ixi_cohort, tmp_path / "raw", maps=KINDS)
     later = sorted(ixi_labelled.glob("T2/*"))
     kept = tmp_path / "later"
     kept.mkdir()
@@ -257,27 +266,38 @@ def test_wrong_checksum_is_told_before_any_work(ixi_tars: Path, tmp_path: Path) 
     assert not list((tmp_path / "out").glob("IXI*"))
 
 
-def test_killed_half_way_and_continued(labelled: Path, tmp_path: Path, tree: Callable) -> None:
-    """kill -9 after the first subject; the same command ends with the same bytes as one that was left alone."""
+def hooked(function: str, event: str) -> list[str]:
+    """The command with something that happens when it calls a function for its second subject."""
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+from scripts.__main__ import main
+from scripts.prepare import ixi_subject
+inner, calls = ixi_subject.{function}, []
+def outer(root, *given):
+    calls.append(given)
+    if len(calls) == 2:
+        {event}
+    return inner(root, *given)
+ixi_subject.{function} = outer
+main()
+"""
+    return [sys.executable, "-c", code]
+
+
+def test_killed_half_way_and_continued(all_labelled: Path, tmp_path: Path, tree: Callable, commands: Commands) -> None:
+    """kill -9 in the second subject; the same command ends with the same bytes as one that was left alone."""
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "scripts", "prepare", "ixi", "--source", str(labelled.parent / "raw")]
-    command += ["--out", str(out), "--jobs", "1"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 120
-    while not list(out.glob(".prepared/IXI*.json")):
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    finished = list(out.glob(".prepared/IXI*.json"))
-    assert 1 <= len(finished) < 3
-    times = {path: path.stat().st_mtime_ns for path in finished}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=True)
-    assert re.search(r"Prepared: .*\(3 subjects, [12] of them now", done.stdout)
-    assert {path: path.stat().st_mtime_ns for path in finished} == times
-    here, there = tree(out), tree(labelled)
+    words = ["prepare", "ixi", "--source", str(all_labelled.parent / "raw"), "--out", str(out), "--jobs", "1"]
+    killed = hooked("finish_subject", "os.kill(os.getpid(), signal.SIGKILL)")
+    assert commands.run([*killed, *words], cwd=ROOT).returncode == -signal.SIGKILL
+    (finished,) = out.glob(".prepared/IXI*.json")
+    assert list(out.glob(".part-*"))
+    time = finished.stat().st_mtime_ns
+    done = commands.run([sys.executable, "-m", "scripts", *words], cwd=ROOT)
+    assert "(4 subjects, 3 of them now" in done.stdout, done.stderr
+    assert finished.stat().st_mtime_ns == time
+    here, there = tree(out), tree(all_labelled)
     assert here.keys() == there.keys()
     assert [name for name in here if here[name] != there[name]] == []
 
@@ -296,33 +316,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_disk_that_fills_up(labelled: Path, small_disk: Path, tree: Callable) -> None:
+def test_a_disk_that_fills_up(all_labelled: Path, small_disk: Path, tree: Callable, commands: Commands) -> None:
     """Others write to the same disk: one line, what is finished stays, and once there is room it goes on."""
     out, filler = small_disk / "out", small_disk / "filler"
-    command = [sys.executable, "-m", "scripts", "prepare", "ixi", "--source", str(labelled.parent / "raw")]
-    command += ["--out", str(out), "--jobs", "1"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        end = time.monotonic() + 120
-        while not list(out.glob(".prepared/IXI*.json")):
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
-            while stream.write(bytes(4096)):
-                pass
-        _, told = process.communicate(timeout=120)
-    assert process.returncode == 1
-    last = told.strip().splitlines()[-1]
+    words = ["prepare", "ixi", "--source", str(all_labelled.parent / "raw"), "--out", str(out), "--jobs", "1"]
+    fill = f"os.system('cat /dev/zero > {filler} 2> /dev/null')"
+    full = commands.run([*hooked("part_folder", fill), *words], cwd=ROOT)
+    assert full.returncode == 1
+    last = full.stderr.strip().splitlines()[-1]
     assert re.search(r"^error: no space left for .* while working on IXI\S+: free some and type the same command", last)
-    finished = [path.stem for path in out.glob(".prepared/IXI*.json")]
-    assert 1 <= len(finished) < 3
+    assert len(list(out.glob(".prepared/IXI*.json"))) == 1
     filler.unlink()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=True)
-    assert f"{len(finished)} are finished" in done.stdout
-    here, there = tree(out), tree(labelled)
+    done = commands.run([sys.executable, "-m", "scripts", *words], cwd=ROOT)
+    assert "1 are finished" in done.stdout, done.stderr
+    here, there = tree(out), tree(all_labelled)
     assert here.keys() == there.keys()
     assert [name for name in here if here[name] != there[name]] == []
 
