@@ -6,10 +6,8 @@ import fcntl
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +27,8 @@ from scripts.experiment.launch.execute import Job, commands, execute, is_finishe
 from scripts.experiment.launch.run_grid import Outcome, plan, run_grid
 from scripts.experiment.results.collect import Results, collect
 from scripts.handlers.mlflow_store import find_parent, open_store
+from tests.commands.client import Commands
+from tests.events import all_end, handles, offspring
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).with_name("tiny.json")
@@ -143,16 +143,17 @@ class TestRun:
         assert told["arc_lesion"] == [f"{typed} --task ixi_denoise", f"{typed} --task arc_lesion"]
         assert told[None] == [typed]
 
-    def test_dry_run_prints_commands_that_work_as_printed(self, grid: Path, tmp_path: Path) -> None:
-        done = run(tmp_path / "dry", "--dry_run", "--task", "ixi_denoise", "--variant", "random")
-        train, evaluate = done.strip().splitlines()[-2:]
+    def test_dry_run_prints_commands_that_work_as_printed(self, grid: Path, tmp_path: Path, commands: Commands) -> None:
+        printed = run(tmp_path / "dry", "--dry_run", "--task", "ixi_denoise", "--variant", "random")
+        train, evaluate = printed.strip().splitlines()[-2:]
         assert not (tmp_path / "dry").exists()
         data = jobs_in(grid)[0].place.data["ixi"]
         missing = shlex.split(train)[shlex.split(train).index("--dataset_dir") + 1]
         for line in (train, evaluate):
             words = shlex.split(line.replace(missing, data))
             assert words[:2] == ["python", "-m"]
-            subprocess.run([sys.executable, *words[1:]], cwd=ROOT, check=True, capture_output=True, timeout=200)
+            done = commands.run([sys.executable, *words[1:]], cwd=ROOT)
+            assert done.returncode == 0, done.stderr
         (job,) = jobs_in(tmp_path / "dry", tasks=["ixi_denoise"], variants=["random"])
         # the plain commands count as the cell
         assert is_finished(job, open_store(job.place.uri))
@@ -161,15 +162,23 @@ class TestRun:
 class TestKilled:
     def test_kill_9_and_again_equals_uninterrupted(self, grid: Path, tmp_path: Path) -> None:
         out = borrow_cohorts(grid, tmp_path / "killed")
-        log = tmp_path / "log.txt"
-        with log.open("w") as stream:
-            process = subprocess.Popen(
-                command(out, "--jobs", "2"), cwd=ROOT, stdout=stream, stderr=stream, start_new_session=True
-            )
-        _wait_for(lambda: "ixi_seg base" in log.read_text(), log)  # one is finished, others are under way
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        _wait_for(lambda: not _alive(out), log)
+        process = subprocess.Popen(
+            command(out, "--jobs", "2"),
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert process.stdout is not None
+        lines: list[str] = []
+        while not lines or "ixi_seg base: " not in lines[-1]:  # one is finished, others are under way
+            lines.append(process.stdout.readline())
+            assert lines[-1], "".join(lines)
+        with handles(offspring(process.pid)) as below:
+            process.kill()
+            process.communicate()
+            assert all_end(below)
         jobs = jobs_in(out)
         client = open_store(jobs[0].place.uri)
         finished = {job.name for job in jobs if is_finished(job, client)}
@@ -292,13 +301,6 @@ def _alive(out: Path) -> Sequence[str]:
         if target.startswith(str(out)):
             found.append(target)
     return found
-
-
-def _wait_for(condition: Any, log: Path, seconds: float = 240) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, log.read_text(encoding="utf-8")
-        time.sleep(0.1)
 
 
 def _same_tensors(first: Path, second: Path) -> bool:
