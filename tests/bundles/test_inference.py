@@ -13,8 +13,8 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from scripts.networks import Encoder, load_encoder
 from scripts.inferers.embedding import embed_volume
+from scripts.networks import Encoder, load_encoder
 from scripts.views import zscore_foreground
 
 NAMES = ["inference.json"]

@@ -196,7 +196,10 @@ def test_embeds_with_the_pretraining_bundle(root: Path, scan: Callable[..., Path
         ({"patch_size": 50}, "--patch_size 50: give a multiple of 16"),
         ({"device": "gpu"}, "--device gpu cannot be used here: choose cpu"),
     ],
-    ids=["bundle", "no image", "image", "weights", "other widths", "features", "spacing", "negative", "windows", "device"],
+    ids=[
+        *("bundle", "no image", "image", "weights", "other widths", "features", "spacing", "negative", "windows"),
+        "device",
+    ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told_in_one_line(
     scan: Callable[..., Path], segmenter: Path, tmp_path: Path, changed: dict[str, Any], line: str
