@@ -20,9 +20,9 @@ from scipy import ndimage
 from scripts.cohort import arc_cohort, ixi_cohort, qmri_cohort
 from scripts.errors import InputError
 from scripts.qc import write_page, write_qc, write_row
-from scripts.qc.outliers import judge, number
 from scripts.qc.look import PIXEL, Box, Outline, Strip, box_around, nearest_to_centre, slices
 from scripts.qc.numbers import robust_z, window_of
+from scripts.qc.outliers import judge, number
 from scripts.qc.rows import Row, read_rows
 from scripts.qc.sheet import LARGEST, compose, encode
 
