@@ -153,6 +153,18 @@ def leave(code: object) -> None:
     os._exit((code or 0) & 0xFF)
 
 
+def leave_interrupted() -> None:
+    """End by SIGINT as Python does, which forgets it where a library's end runs code."""
+    sys.excepthook(*sys.exc_info())
+    with contextlib.suppress(BaseException):
+        threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 if __name__ == "__main__":
     sys.path.pop(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -162,6 +174,8 @@ if __name__ == "__main__":
     take_over(command)
     try:
         run(command["words"])
+    except KeyboardInterrupt:
+        leave_interrupted()
     except SystemExit as ended:  # any other exception goes the interpreter's own way
         leave(ended.code)
     leave(0)
