@@ -77,7 +77,7 @@ def state(out: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("grid") / "tiny"
     told = run(out, "--jobs", "2")
@@ -88,7 +88,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def results(grid: Path) -> Results:
     return collect("tiny", f"sqlite:///{grid / 'mlruns.db'}")
 
