@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import webbrowser
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from scripts.errors import InputError
 from scripts.experiment.pages.mlflow_server import is_server, mlflow_server
 from scripts.experiment.pages.screenshot import find_browser, screenshot
-from scripts.handlers.mlflow_store import CELL_TAG, find_parent, open_store
+from scripts.experiment.results.grid_runs import find_grid, latest_runs, read_plan
 from scripts.variants import variant_order
 
 __all__ = ["GridRuns", "comparison_url", "find_runs", "picture_comparison", "serve", "table_url"]
@@ -58,14 +58,11 @@ def find_runs(uri: str, grid: str, tags: Mapping[str, str] | None = None) -> Gri
     Raises:
         InputError: the store has no such grid, or none of its runs is finished.
     """
-    client = open_store(uri)
-    parent = find_parent(client, grid)
-    if parent is None:
-        raise InputError(f"{uri} holds no grid {grid!r}: start it with `python -m scripts experiment run`")
-    planned = _planned(client, parent)
+    client, parent = find_grid(uri, grid)
+    planned = {cell["cell"] for cell in read_plan(client, parent)["cells"]}
     wanted = set((tags or {}).items())
-    evaluated = [run for run in _evaluated(client, parent) if wanted <= set(run.data.tags.items())]
-    latest = {cell: run for run in evaluated if (cell := run.data.tags.get(CELL_TAG)) in planned}
+    evaluated = latest_runs(client, parent, planned)
+    latest = {cell: run for cell, run in evaluated.items() if wanted <= set(run.data.tags.items())}
     if not latest:
         of = "".join(f", {name} {value}," for name, value in (tags or {}).items()).replace(",,", ",")
         raise InputError(f"no run of the grid {grid!r}{of} is finished: type its `experiment run` command again")
@@ -181,27 +178,6 @@ def _announce(server: str, found: GridRuns, open_browser: bool, tell: Callable[[
 
 def _query(words: Mapping[str, str]) -> str:
     return "&".join(f"{name}={quote(text, safe='')}" for name, text in words.items())
-
-
-def _planned(client: Any, parent: Any) -> set[str]:
-    """Return the cells of the grid: those of an earlier preset of its name lie beneath the same parent."""
-    plan = Path(client.download_artifacts(parent.info.run_id, "grid.json"))
-    return {cell["cell"] for cell in json.loads(plan.read_text(encoding="utf-8"))["cells"]}
-
-
-def _evaluated(client: Any, parent: Any) -> Iterator[Any]:
-    token = None
-    while True:
-        page = client.search_runs(
-            [parent.info.experiment_id],
-            f"tags.mlflow.parentRunId = '{parent.info.run_id}' AND tags.evaluated = 'yes'",
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        yield from (run for run in page if run.info.status == "FINISHED")
-        token = page.token
-        if not token:
-            return
 
 
 def _place(tags: Mapping[str, str], variants: Sequence[str]) -> tuple[Any, ...]:

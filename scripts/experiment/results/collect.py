@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from scripts.errors import InputError
-from scripts.handlers.mlflow_store import CELL_TAG, find_parent, open_store
+from scripts.experiment.results.grid_runs import find_grid, latest_runs, read_plan
+from scripts.handlers.mlflow_store import CELL_TAG
 
 __all__ = ["FEATURES", "KEYS", "Results", "collect"]
 
@@ -68,13 +68,10 @@ def collect(grid: str, uri: str) -> Results:
     Raises:
         InputError: the store has no such grid, or none of its runs is finished.
     """
-    client = open_store(uri)
-    parent = find_parent(client, grid)
-    if parent is None:
-        raise InputError(f"{uri} holds no grid {grid!r}: start it with `python -m scripts experiment run`")
-    plan = json.loads(_artifact(client, parent.info.run_id, "grid.json").read_text())
+    client, parent = find_grid(uri, grid)
+    plan = read_plan(client, parent)
     planned = pd.DataFrame(plan["cells"])
-    latest = _latest(client, parent, set(planned["cell"]))
+    latest = list(latest_runs(client, parent, set(planned["cell"])).values())
     if not latest:
         raise InputError(f"no run of the grid {grid!r} is finished: type its `experiment run` command again")
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in _TABLES}
@@ -100,26 +97,6 @@ def collect(grid: str, uri: str) -> Results:
         planned=planned,
         facts=plan["facts"],
     )
-
-
-def _latest(client: Any, parent: Any, cells: set[str]) -> list[Any]:
-    """Return the last evaluated run of each cell, in the order of their beginning."""
-    found: dict[str, Any] = {}
-    token = None
-    while True:
-        page = client.search_runs(
-            [parent.info.experiment_id],
-            f"tags.mlflow.parentRunId = '{parent.info.run_id}' AND tags.evaluated = 'yes'",
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        for run in page:
-            cell = run.data.tags.get(CELL_TAG, "")
-            if cell in cells and run.info.status == "FINISHED":
-                found[cell] = run
-        token = page.token
-        if not token:
-            return list(found.values())
 
 
 def _keys(run: Any) -> dict[str, Any]:
