@@ -13,7 +13,7 @@ from scripts.io.files import atomic_write
 __all__ = ["find_browser", "screenshot"]
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_BUDGET = 30_000  # milliseconds that the page's scripts believe to pass
+_BUDGET = 90_000  # milliseconds that the page's scripts believe to pass
 
 
 def find_browser() -> str:
