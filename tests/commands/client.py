@@ -23,6 +23,8 @@ from typing import IO, Any
 SERVER = Path(__file__).with_name("server.py")
 CAN_FORK = hasattr(os, "pidfd_open") and hasattr(socket, "send_fds")
 READ_AT_IMPORT = ("CUDA", "KMP", "LANG", "LC_", "MKL", "MPL", "OMP", "OPENBLAS", "PYTHON", "TORCH")
+# scikit-learn and torch set these themselves when tests import them, before or after the server starts
+SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR")
 
 
 class Command:
@@ -154,7 +156,8 @@ class Commands:
 
 
 def _imported(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name.startswith(READ_AT_IMPORT) and name != "PYTHONPATH"}
+    unseen = ("PYTHONPATH", *SET_BY_LIBRARIES)
+    return {name: value for name, value in env.items() if name.startswith(READ_AT_IMPORT) and name not in unseen}
 
 
 def _number(stream: IO[Any] | int) -> int:

@@ -136,7 +136,9 @@ def test_what_a_fork_cannot_do_is_a_new_process(
 ) -> None:
     """Libraries have read the number of threads, and Python its options, when they were loaded."""
     words = words or [sys.executable, "-c", "print('x')"]
-    command = commands.start([sys.executable, "-c", "1"], cwd=ROOT, env=env)
+    import sklearn  # noqa: F401 - sets variables of its own
+
+    command = commands.start([sys.executable, "-c", "1"], cwd=ROOT, env={**os.environ, **env})
     assert isinstance(command, Command)
     assert command.wait() == 0
     process = commands.start(words, cwd=ROOT, env={**env, **changed}, stdout=subprocess.PIPE)

@@ -172,7 +172,7 @@ class TestKilled:
         )
         assert process.stdout is not None
         lines: list[str] = []
-        while not lines or "ixi_seg base: " not in lines[-1]:  # one is finished, others are under way
+        while not lines or "pretrain base, seed 0: " not in lines[-1]:  # what waits for it begins
             lines.append(process.stdout.readline())
             assert lines[-1], "".join(lines)
         with handles(offspring(process.pid)) as below:
