@@ -131,8 +131,9 @@ class Announce(_Announcement):
 
     def results(self) -> list[str]:
         """Return where weights and pictures lie."""
+        parts = ", ".join(f"{name}.*" for name, _ in self.network.named_children())
         return [
-            f"  weights    {self.checkpointing.model_path} (encoder.*, projector.*, reconstructor.*)",
+            f"  weights    {self.checkpointing.model_path} ({parts})",
             f"  pictures   {self.output_dir}/views_epoch*.png",
         ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from scripts.losses.barlow import BarlowLoss
 from scripts.losses.denoising_loss import DenoisingLoss
 from scripts.losses.gather import gather_views, gather_with_gradient, mean_over_ranks
+from scripts.losses.map_loss import MapLoss
 from scripts.losses.nt_xent import NTXentLoss
 from scripts.losses.pretrain_loss import PretrainLoss
 from scripts.losses.segmentation_loss import SegmentationLoss
@@ -13,6 +14,7 @@ from scripts.losses.vicreg import VICRegLoss
 __all__ = [
     "BarlowLoss",
     "DenoisingLoss",
+    "MapLoss",
     "NTXentLoss",
     "PretrainLoss",
     "SegmentationLoss",

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from scripts.errors import InputError
 from scripts.networks.encoder import Encoder
 from scripts.networks.heads import Projector, Reconstructor
+from scripts.networks.patch_size import check_patch
 from scripts.networks.vit import ViTEncoder
+from scripts.weights.encoder_state import HEADS
 
 __all__ = ["PretrainNet", "PretrainedEncoder"]
-
-_HEADS = ("projector.", "reconstructor.")
 
 
 class PretrainNet(nn.Module):
@@ -69,12 +69,7 @@ class PretrainNet(nn.Module):
     @torch.jit.unused
     def check_size(self, size: Sequence[int]) -> None:
         """Raise an `InputError` if images of a size (I, J, K) do not fit the encoder."""
-        stride = self.encoder.stride
-        if any(side % stride or side < 2 * stride for side in size):
-            raise InputError(
-                f"patch of {'x'.join(map(str, size))} voxels: every side must be a multiple of "
-                f"{stride} and at least {2 * stride}; set the patch size to 96 or another such number"
-            )
+        check_patch(size, self.encoder.stride)
 
 
 class PretrainedEncoder(nn.Module):
@@ -107,6 +102,6 @@ class PretrainedEncoder(nn.Module):
 
     @torch.jit.unused
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load the encoder of a state dict that may also hold the heads of pretraining; else as any module."""
-        kept = {key: value for key, value in state_dict.items() if not key.startswith(_HEADS)}
+        """Load the encoder of a state dict that may hold more of a pretraining, such as heads; else as any module."""
+        kept = {key: value for key, value in state_dict.items() if not key.startswith(HEADS)}
         return super().load_state_dict(kept, strict=strict, assign=assign)

@@ -110,22 +110,24 @@ class ViewGenerator:
             generator=generator,
         )
 
-    def __call__(self, maps: Tensor, step: int, rank: int = 0) -> dict[str, Any]:
+    def __call__(self, maps: Tensor, step: int, rank: int = 0, *, with_maps: bool = False) -> dict[str, Any]:
         """Draw and make the views of a batch of regions, see `apply`."""
-        return self.apply(maps, self.draw(len(maps), step, rank))
+        return self.apply(maps, self.draw(len(maps), step, rank), with_maps=with_maps)
 
     @torch.no_grad()
-    def apply(self, maps: Tensor, params: ViewParameters) -> dict[str, Any]:
+    def apply(self, maps: Tensor, params: ViewParameters, *, with_maps: bool = False) -> dict[str, Any]:
         """Make the views that ``params`` describe.
 
         Args:
             maps: (B, 4 or 5, R, R, R) region of PD [p.u.], R1 [1/s], R2* [1/s], MTsat [p.u.] and, where there
                 is one, R2 [1/s]; any float dtype.
             params: parameters of N = V * B views, view-major.
+            with_maps: also return the maps that each view shows.
 
         Returns:
             ``image`` and ``target`` (N, 1, P, P, P) float32, normalised: the corrupted views and the same
-            before corruption; ``mask`` (N, 1, P, P, P) boolean, the foreground (`SIGNAL_FLOOR`); ``params``.
+            before corruption; ``mask`` (N, 1, P, P, P) boolean, the foreground (`SIGNAL_FLOOR`); ``params``;
+            ``maps`` (N, 4, P, P, P) float32, PD to MTsat in the units of ``maps``, warped as the views are.
         """
         size = (len(params.protocols), 1, *(self.patch_size,) * 3)
         image = torch.empty(size, device=maps.device)
@@ -135,7 +137,10 @@ class ViewGenerator:
             made = self._block(maps, params.select(rows), rows)
             for whole, part in zip((image, target, mask), made, strict=True):
                 whole.index_copy_(0, torch.tensor(rows, device=maps.device), part)
-        return {"image": image, "target": target, "mask": mask, "params": params}
+        found: dict[str, Any] = {"image": image, "target": target, "mask": mask, "params": params}
+        if with_maps:
+            found["maps"] = self.warped_maps(maps, params)
+        return found
 
     def clean(self, maps: Tensor, params: ViewParameters, rows: Sequence[int] | None = None) -> Tensor:
         """Return views before corruption, (N, 1, P, P, P), scaled to a largest signal of 1.
@@ -149,6 +154,19 @@ class ViewGenerator:
         warped = _resample(self.signal(maps, params, rows), params.control.to(maps.device), self.patch_size)
         peak = warped.amax(dim=(1, 2, 3, 4), keepdim=True)
         return warped.mul_(1 / peak.clamp(min=torch.finfo(warped.dtype).tiny))
+
+    @torch.no_grad()
+    def warped_maps(self, maps: Tensor, params: ViewParameters) -> Tensor:
+        """Return the maps that each of N views shows, (N, 4, P, P, P) float32; 0 outside of the region.
+
+        Args:
+            maps: as `apply` takes them.
+            params: parameters of N = V * B views, view-major.
+        """
+        control = params.control.to(maps.device)
+        volumes = maps[:, :4].float()
+        each = [_resample(volumes, part, self.patch_size) for part in control.split(len(maps))]
+        return torch.cat(each)
 
     def signal(self, maps: Tensor, params: ViewParameters, rows: Sequence[int]) -> Tensor:
         """Return the simulated signal of views over the whole region, (N, 1, R, R, R); see `clean`."""
@@ -213,7 +231,7 @@ def _restricted(prior: dict[str, Any], sequences: Sequence[str] | None) -> dict[
 
 
 def _resample(signal: Tensor, control: Tensor, patch_size: int) -> Tensor:
-    """Resample (N, 1, R, R, R) at the coordinates that ``control`` spans, trilinear, 0 outside."""
+    """Resample (N, C, R, R, R) at the coordinates that ``control`` spans, trilinear, 0 outside."""
     scale = 2 / (signal.shape[-1] - 1)
     grid = evaluate_bspline(control.flip(-1) * scale - 1, (patch_size,) * 3)
     return F.grid_sample(signal, grid, mode="bilinear", padding_mode="zeros", align_corners=True)

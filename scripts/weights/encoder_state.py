@@ -14,7 +14,7 @@ from torch import Tensor
 from scripts.errors import InputError
 from scripts.tasks import PRETRAIN_BUNDLE
 
-__all__ = ["BLOCKS", "TRAIN_ENCODER", "WRAPPERS", "encoder_file", "read_encoder_state"]
+__all__ = ["BLOCKS", "HEADS", "TRAIN_ENCODER", "WRAPPERS", "encoder_file", "read_encoder_state"]
 
 TRAIN_ENCODER = f"python -m monai.bundle run --config_file bundles/{PRETRAIN_BUNDLE}/configs/train.json"
 """The command that makes an encoder's weights."""
@@ -22,9 +22,11 @@ BLOCKS = ("conv_0", "down_1", "down_2", "down_3", "down_4")
 """Names of the levels of a convolutional encoder."""
 WRAPPERS = ("_orig_mod", "module")
 """Names of the modules that torch.compile and DDP put around a network."""
+HEADS = ("decoder.", "map_head.", "voxel_projectors.", "projector.", "reconstructor.")
+"""How the names of what pretraining puts on an encoder begin in its weights."""
 
 _CONTAINERS = ("encoder", "model", "state_dict")
-_NOT_ENCODER = ("upcat_", "final_conv.", "projector.", "reconstructor.")
+_NOT_ENCODER = ("upcat_", "final_conv.", *HEADS)
 
 
 def read_encoder_state(path: str | Path) -> dict[str, Tensor]:
