@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from scripts.errors import InputError
-from scripts.networks.encoder_weights import freeze_encoder, load_encoder
+from scripts.networks.encoder_weights import freeze_encoder, load_decoder, load_encoder
 from scripts.switches import is_given, is_on
 
 __all__ = ["TaskNetwork", "load_model", "task_network"]
@@ -49,6 +49,8 @@ def task_network(
     *,
     freeze: bool = True,
     start: str | Path | None = None,
+    encoder_part: str = "encoder",
+    freeze_decoder: bool = False,
 ) -> TaskNetwork:
     """Give a network its encoder: pretrained weights, strictly and frozen by default, or none.
 
@@ -59,9 +61,12 @@ def task_network(
         encoder_bundle: bundle folder of the pretraining, or a weights file.
         freeze: False lets the encoder train along.
         start: weights of the whole network to go on from; the encoder then replaces theirs.
+        encoder_part: which part of pretrained weights is taken: ``encoder``, or ``decoder`` for the encoder and the
+            decoder behind it, so that the last convolution alone is new. Without pretrained weights, it says nothing.
+        freeze_decoder: True also freezes a decoder that was taken.
 
     Raises:
-        InputError: no such file, or it does not hold exactly this encoder, or this network.
+        InputError: no such file, or it does not hold exactly this encoder, decoder or network.
 
     Examples:
         >>> from scripts.networks import Encoder
@@ -69,11 +74,24 @@ def task_network(
         >>> made.variant, made.frozen, any(parameter.requires_grad for parameter in made.network.parameters())
         ('random', True, False)
     """
-    if not is_given(start):
-        return _with_encoder(network, encoder, encoder_bundle, freeze=freeze)
-    load_model(network, str(start), "python -m monai.bundle run --config_file configs/train.json")
-    digest = hashlib.sha256(Path(str(start)).read_bytes()).hexdigest()
-    return replace(_with_encoder(network, encoder, encoder_bundle, freeze=freeze), start_sha=digest)
+    if encoder_part not in ("encoder", "decoder"):
+        raise InputError(f"encoder_part={encoder_part!r} is unknown: choose encoder, or decoder for both")
+    freeze_decoder = is_on(freeze_decoder, "freeze_decoder")
+    if freeze_decoder and encoder_part == "encoder":
+        raise InputError(
+            "freeze_decoder: an untrained decoder would stay so; type --encoder_part decoder, or let it train"
+        )
+    digest = ""
+    if is_given(start):
+        load_model(network, str(start), "python -m monai.bundle run --config_file configs/train.json")
+        digest = hashlib.sha256(Path(str(start)).read_bytes()).hexdigest()
+    made = replace(_with_encoder(network, encoder, encoder_bundle, freeze=freeze), start_sha=digest)
+    if encoder_part == "encoder" or not made.encoder_sha:
+        return made
+    report = load_decoder(network, encoder_bundle, freeze=freeze_decoder)
+    state = ", this one frozen" if freeze_decoder else ""
+    words = f"{report.n_loaded} of {report.n_total} decoder tensors{state}"
+    return replace(made, source=f"{made.source} and {words}")
 
 
 def _with_encoder(network: nn.Module, encoder: str, encoder_bundle: str | Path, *, freeze: bool) -> TaskNetwork:

@@ -1,4 +1,4 @@
-"""Loading pretrained weights into an encoder, strictly."""
+"""Loading pretrained weights into an encoder or a decoder, strictly."""
 
 from __future__ import annotations
 
@@ -13,24 +13,32 @@ from torch import Tensor, nn
 
 from scripts.errors import InputError
 from scripts.networks.freezing import freeze as freeze_module
-from scripts.weights.encoder_state import BLOCKS, WRAPPERS, encoder_file, read_encoder_state
+from scripts.weights.encoder_state import (
+    BLOCKS,
+    STEPS_UP,
+    WRAPPERS,
+    encoder_file,
+    read_decoder_state,
+    read_encoder_state,
+)
 
-__all__ = ["LoadReport", "freeze_encoder", "load_encoder"]
+__all__ = ["LoadReport", "freeze_encoder", "load_decoder", "load_encoder"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What `load_encoder` loaded: the file, its SHA-256, tensors taken from it, tensors of the encoder."""
+    """What was loaded: the file, its SHA-256, tensors taken from it, tensors of the part of the network, that part."""
 
     path: Path
     sha256: str
     n_loaded: int
     n_total: int
+    part: str = "encoder"
 
     def __str__(self) -> str:
-        return f"{self.n_loaded} of {self.n_total} encoder tensors from {self.path} (SHA-256 {self.sha256})"
+        return f"{self.n_loaded} of {self.n_total} {self.part} tensors from {self.path} (SHA-256 {self.sha256})"
 
 
 def load_encoder(encoder: nn.Module, path: str | Path, *, freeze: bool = False) -> LoadReport:
@@ -59,15 +67,47 @@ def load_encoder(encoder: nn.Module, path: str | Path, *, freeze: bool = False) 
     path = encoder_file(path)
     state = read_encoder_state(path)
     host, parts = _encoder_parts(encoder)
-    target = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
-    _check_fit(state, target, path)
-    for name, part in parts.items():
-        prefix = f"{name}."
-        part.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
+    report = _load(parts, state, path, "encoder", _width_cure(state))
     if freeze:
         freeze_encoder(host)
-    report = LoadReport(path, hashlib.sha256(path.read_bytes()).hexdigest(), len(state), len(target))
-    logger.info("%s", report)
+    return report
+
+
+def load_decoder(network: nn.Module, path: str | Path, *, freeze: bool = False) -> LoadReport:
+    """Load the decoder of a pretraining into a U-Net, all of it or nothing, and log how many tensors came from where.
+
+    Args:
+        network: MONAI's BasicUNet, whose ``upcat_4`` to ``upcat_1`` are filled; its last convolution stays.
+        path: a weights file in any form that `read_decoder_state` knows, or a bundle folder, whose
+            ``models/model.pt`` is taken.
+        freeze: freeze what was loaded, see `scripts.networks.freeze`.
+
+    Raises:
+        InputError: no such file, no decoder in it or in the network, or not exactly this network's.
+
+    Examples:
+        >>> import tempfile
+        >>> from monai.networks.nets import BasicUNet
+        >>> from scripts.networks import Decoder
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "model.pt"
+        ...     torch.save({f"decoder.{k}": v for k, v in Decoder((2, 2, 2, 2, 2), 2).state_dict().items()}, path)
+        ...     report = load_decoder(BasicUNet(features=(2, 2, 2, 2, 2, 2), norm="instance"), path)
+        >>> report.n_loaded, report.n_total  # weights and biases of four transposed and eight other convolutions
+        (24, 24)
+    """
+    path = encoder_file(path)
+    state = read_decoder_state(path)
+    children = dict(network.named_children())
+    if not all(name in children for name in STEPS_UP):
+        raise InputError(
+            f"{type(network).__name__}: has no decoder of blocks upcat_4 .. upcat_1; use MONAI's BasicUNet"
+        )
+    finest = state.get("upcat_1.convs.conv_1.conv.weight")
+    cure = "take weights of the same architecture" if finest is None else f"the last of features is {len(finest)} there"
+    report = _load({name: children[name] for name in STEPS_UP}, state, path, "decoder", cure)
+    for name in STEPS_UP if freeze else ():
+        freeze_module(children[name])
     return report
 
 
@@ -107,7 +147,21 @@ def _encoder_parts(network: nn.Module) -> tuple[nn.Module, dict[str, nn.Module]]
     return host, {name: part for name, part in host.named_children() if name in (*BLOCKS, "vit")}
 
 
-def _check_fit(state: Mapping[str, Tensor], target: Mapping[str, Tensor], path: Path) -> None:
+def _load(
+    parts: Mapping[str, nn.Module], state: Mapping[str, Tensor], path: Path, part: str, width_cure: str
+) -> LoadReport:
+    """Load tensors into modules by the names of these, strictly; log and return what was loaded."""
+    target = {f"{name}.{key}": value for name, module in parts.items() for key, value in module.state_dict().items()}
+    _check_fit(state, target, path, width_cure)
+    for name, module in parts.items():
+        prefix = f"{name}."
+        module.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
+    report = LoadReport(path, hashlib.sha256(path.read_bytes()).hexdigest(), len(state), len(target), part)
+    logger.info("%s", report)
+    return report
+
+
+def _check_fit(state: Mapping[str, Tensor], target: Mapping[str, Tensor], path: Path, width_cure: str) -> None:
     for key, value in target.items():
         if key not in state:
             raise InputError(
@@ -116,7 +170,7 @@ def _check_fit(state: Mapping[str, Tensor], target: Mapping[str, Tensor], path: 
         if state[key].shape != value.shape:
             raise InputError(
                 f"{path}: {key} is {tuple(state[key].shape)} there but {tuple(value.shape)} in this network; "
-                f"{_width_cure(state)}"
+                f"{width_cure}"
             )
         if not bool(torch.isfinite(state[key]).all()):
             raise InputError(f"{path}: {key} holds NaN or infinity; that training diverged, take an earlier checkpoint")

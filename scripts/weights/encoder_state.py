@@ -1,10 +1,10 @@
-"""The encoder's tensors in a weights file, whatever form that has."""
+"""The encoder's and the decoder's tensors in a weights file, whatever form that has."""
 
 from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,30 @@ from torch import Tensor
 from scripts.errors import InputError
 from scripts.tasks import PRETRAIN_BUNDLE
 
-__all__ = ["BLOCKS", "HEADS", "TRAIN_ENCODER", "WRAPPERS", "encoder_file", "read_encoder_state"]
+__all__ = [
+    "BLOCKS",
+    "HEADS",
+    "STEPS_UP",
+    "TRAIN_ENCODER",
+    "WRAPPERS",
+    "encoder_file",
+    "read_decoder_state",
+    "read_encoder_state",
+]
 
 TRAIN_ENCODER = f"python -m monai.bundle run --config_file bundles/{PRETRAIN_BUNDLE}/configs/train.json"
 """The command that makes an encoder's weights."""
 BLOCKS = ("conv_0", "down_1", "down_2", "down_3", "down_4")
 """Names of the levels of a convolutional encoder."""
+STEPS_UP = ("upcat_4", "upcat_3", "upcat_2", "upcat_1")
+"""Names of the blocks of its decoder."""
 WRAPPERS = ("_orig_mod", "module")
 """Names of the modules that torch.compile and DDP put around a network."""
 HEADS = ("decoder.", "map_head.", "voxel_projectors.", "projector.", "reconstructor.")
 """How the names of what pretraining puts on an encoder begin in its weights."""
 
 _CONTAINERS = ("encoder", "model", "state_dict")
+_WHOLE = ("model", "state_dict")
 _NOT_ENCODER = ("upcat_", "final_conv.", *HEADS)
 
 
@@ -49,6 +61,26 @@ def read_encoder_state(path: str | Path) -> dict[str, Tensor]:
     if not any(key.startswith((*BLOCKS, "vit.")) for key in state):
         raise InputError(
             f"{path}: holds no encoder (no tensor conv_0.* or encoder.*); take a model.pt of {TRAIN_ENCODER}"
+        )
+    return state
+
+
+def read_decoder_state(path: str | Path) -> dict[str, Tensor]:
+    """Return the decoder's tensors in a weights file, under the names they have in a BasicUNet (``upcat_4...``).
+
+    Known forms: a `PretrainUNet`'s state dict (``decoder.*``), a BasicUNet's, and a training checkpoint of either, each
+    also with the prefixes of torch.compile and DDP; and ``.safetensors`` with such names. No code in the file is run.
+
+    Raises:
+        InputError: no such file, not a weights file, or no decoder in it.
+    """
+    path = encoder_file(path)
+    named = {_bare(key).removeprefix("decoder."): value for key, value in _tensors(_read(path), _WHOLE).items()}
+    state = {key: value for key, value in named.items() if key.startswith(STEPS_UP)}
+    if not state:
+        raise InputError(
+            f"{path}: holds no decoder (no tensor decoder.upcat_*), only an encoder; take weights of a pretraining "
+            "with one, such as maps.json, or start from the encoder alone"
         )
     return state
 
@@ -97,10 +129,10 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _tensors(content: Any) -> dict[str, Tensor]:
+def _tensors(content: Any, containers: Sequence[str] = _CONTAINERS) -> dict[str, Tensor]:
     """Return the tensors by name from the innermost known container."""
     while isinstance(content, Mapping):
-        inner = next((content[name] for name in _CONTAINERS if isinstance(content.get(name), Mapping)), None)
+        inner = next((content[name] for name in containers if isinstance(content.get(name), Mapping)), None)
         if inner is None:
             return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
         content = inner

@@ -12,8 +12,9 @@ from monai.networks.nets import BasicUNet
 from torch import Tensor, nn
 
 from scripts.errors import InputError
-from scripts.networks import PretrainNet
+from scripts.networks import Decoder, Encoder, MapHead, PretrainNet, PretrainUNet
 from scripts.networks.downstream import load_model, task_network
+from scripts.networks.encoder_weights import load_decoder
 
 WIDTHS = (2, 3, 4, 5, 6)
 BLOCKS = ("conv_0", "down_1", "down_2", "down_3", "down_4")
@@ -195,6 +196,79 @@ class TestLoose:
         steps(made.network)
         after, before = encoder_state(made.network), pretrained(bundle)
         assert not any(torch.equal(after[key], before[key]) for key in before if key.endswith("conv.weight"))
+
+
+class TestDecoder:
+    """A task that starts from the decoder of a pretraining too."""
+
+    @pytest.fixture
+    def with_decoder(self, tmp_path: Path) -> Path:
+        net = PretrainUNet(Encoder(features=WIDTHS), Decoder(WIDTHS, 2), MapHead(2))
+        torch.save(net.state_dict(), tmp_path / "model.pt")
+        return tmp_path / "model.pt"
+
+    @pytest.mark.parametrize("form", ["model.pt", "checkpoint", "compiled", "unet"])
+    def test_both_are_loaded_and_the_last_convolution_is_new(
+        self, with_decoder: Path, form: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        state = torch.load(with_decoder, weights_only=True)
+        parts = {key: value for key, value in state.items() if key.startswith(("encoder.", "decoder."))}
+        bare = {key.split(".", 1)[1]: value for key, value in parts.items()}
+        encoder = {key: value for key, value in bare.items() if key.startswith(BLOCKS)}
+        forms: dict[str, Any] = {
+            "model.pt": state,
+            "checkpoint": {"model": state, "encoder": encoder, "epoch": 3},
+            "compiled": {f"_orig_mod.{key}": value for key, value in state.items()},
+            "unet": unet().state_dict() | bare,
+        }
+        torch.save(forms[form], with_decoder)
+        network = unet()
+        last = {key: value.clone() for key, value in network.final_conv.state_dict().items()}
+        with caplog.at_level(logging.INFO):
+            made = task_network(network, encoder_bundle=with_decoder, encoder_part="decoder")
+        assert_equal({key: network.state_dict()[key] for key in bare}, bare)
+        assert_equal(dict(network.final_conv.state_dict()), last)
+        assert made.source == f"20 of 20 encoder tensors from {with_decoder} and 24 of 24 decoder tensors"
+        assert f"24 of 24 decoder tensors from {with_decoder} (SHA-256 {made.encoder_sha})" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("options", "trained"),
+        [
+            ({}, {"upcat_4", "upcat_3", "upcat_2", "upcat_1", "final_conv"}),
+            ({"freeze_decoder": True}, {"final_conv"}),
+            ({"freeze": False}, {*BLOCKS, "upcat_4", "upcat_3", "upcat_2", "upcat_1", "final_conv"}),
+        ],
+        ids=["frozen encoder", "frozen decoder", "all"],
+    )
+    def test_what_is_not_frozen_trains(self, with_decoder: Path, options: dict[str, Any], trained: set[str]) -> None:
+        network = task_network(unet(), encoder_bundle=with_decoder, encoder_part="decoder", **options).network
+        before = {key: value.clone() for key, value in network.state_dict().items()}
+        steps(network.train())
+        changed = {
+            key.split(".")[0] for key, value in network.state_dict().items() if not torch.equal(value, before[key])
+        }
+        assert changed == trained
+
+    @pytest.mark.parametrize("encoder", ["none", "random"])
+    def test_it_says_nothing_without_pretrained_weights(self, encoder: str) -> None:
+        assert task_network(unet(), encoder, "/no/such/file", encoder_part="decoder").encoder_sha == ""
+
+    def test_weights_without_a_decoder_are_told(self, bundle: Path) -> None:
+        with pytest.raises(
+            InputError, match=r"model\.pt: holds no decoder .* maps\.json, or start from the encoder alone"
+        ):
+            task_network(unet(), encoder_bundle=bundle, encoder_part="decoder")
+
+    def test_other_widths_and_words_are_refused(self, with_decoder: Path) -> None:
+        wider = BasicUNet(features=(*WIDTHS, 5), out_channels=3, act="GELU", norm="instance")
+        with pytest.raises(InputError, match="the last of features is 2 there"):
+            task_network(wider, encoder_bundle=with_decoder, encoder_part="decoder")
+        with pytest.raises(InputError, match="encoder_part='all' is unknown: choose encoder, or decoder for both"):
+            task_network(unet(), encoder_bundle=with_decoder, encoder_part="all")
+        with pytest.raises(InputError, match="freeze_decoder: an untrained decoder would stay so"):
+            task_network(unet(), encoder_bundle=with_decoder, freeze_decoder=True)
+        with pytest.raises(InputError, match="Encoder: has no decoder of blocks"):
+            load_decoder(Encoder(features=WIDTHS), with_decoder)
 
 
 class TestVariant:
