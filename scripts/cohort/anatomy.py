@@ -25,9 +25,11 @@ from scripts.cohort.lattice import (
 )
 from scripts.cohort.template import TISSUES, load_template, sample_pull, sample_template, sample_volume
 
-__all__ = ["Anatomy", "Shape", "build_anatomy", "draw_shape", "to_template"]
+__all__ = ["NODE", "Anatomy", "Shape", "build_anatomy", "draw_shape", "integrate", "rotation", "to_template"]
 
-_NODE = 4.0  # mm between the points on which the displacement is integrated
+NODE = 4.0
+"""Distance [mm] between the points on which the displacement is integrated."""
+
 _SQUARINGS = 6
 # Control spacing [mm] and standard deviation [mm] of the random velocity, from lobes to gyri.
 _VELOCITY = ((40.0, 2.6), (22.0, 1.6), (11.0, 0.5))
@@ -96,15 +98,15 @@ def draw_shape(
     shift = rng.normal(0.0, 1.2, 3)
     shear = np.eye(3)
     shear[np.triu_indices(3, 1)] = rng.normal(0.0, 0.015, 3)
-    matrix = _rotation(angles) @ shear @ np.diag(1.0 / np.clip(scale, 0.88, 1.09))
+    matrix = rotation(angles) @ shear @ np.diag(1.0 / np.clip(scale, 0.88, 1.09))
     centre = np.array([0.0, -18.0, 5.0])
     affine = np.column_stack([matrix, centre - matrix @ (centre + shift)])
-    axes = lattice_axes(_NODE)
+    axes = lattice_axes(NODE)
     velocity = np.zeros((3, *(len(axis) for axis in axes)), np.float32)
     for spacing, deviation in _VELOCITY:
         velocity += np.float32(deviation) * sample_lattice(white_lattice(rng, spacing, 3), axes)
     velocity += _ventricle_velocity(affine, axes, ventricles)
-    return Shape(affine, Lattice(_integrate(velocity), _NODE), atrophy)
+    return Shape(affine, Lattice(integrate(velocity), NODE), atrophy)
 
 
 def to_template(shape: Shape, grid: Grid) -> Array:
@@ -172,7 +174,7 @@ def _ventricle_velocity(affine: NDArray[np.float64], axes: list[Array64], growth
     return (pull * amount).astype(np.float32).reshape(shape)
 
 
-def _integrate(velocity: Array) -> Array:
+def integrate(velocity: Array) -> Array:
     """Flow of a stationary velocity (3, I, J, K) [mm] over unit time, by scaling and squaring.
 
     References:
@@ -181,12 +183,12 @@ def _integrate(velocity: Array) -> Array:
     flow = velocity / np.float32(2**_SQUARINGS)
     index = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in flow.shape[1:]), indexing="ij"))
     for _ in range(_SQUARINGS):
-        place = (index + flow / np.float32(_NODE)).reshape(3, -1)
+        place = (index + flow / np.float32(NODE)).reshape(3, -1)
         flow = flow + sample_volume(torch.from_numpy(flow), place).reshape(flow.shape)
     return flow
 
 
-def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+def rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotation (3, 3) about x, y, z in turn by ``angles`` [rad]."""
     (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])

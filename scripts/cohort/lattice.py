@@ -12,14 +12,27 @@ from numpy.typing import NDArray
 
 from scripts.errors import InputError
 
-__all__ = ["Array", "Array64", "Grid", "Lattice", "brain_grid", "sample_lattice", "stream", "white_lattice"]
+__all__ = [
+    "HEAD_BOX",
+    "Array",
+    "Array64",
+    "Box",
+    "Grid",
+    "Lattice",
+    "brain_grid",
+    "sample_lattice",
+    "stream",
+    "white_lattice",
+]
 
 Array = NDArray[np.float32]
 Array64 = NDArray[np.floating[Any]]
 
-# The box [mm, MNI-like axes] that every random field covers: a whole head with some air around it.
-_BOX_LOW = (-104.0, -148.0, -112.0)
-_BOX_SIZE = (208.0, 264.0, 224.0)
+Box = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Lowest corner and size [mm, MNI-like axes] of what a random field covers."""
+
+HEAD_BOX: Box = ((-104.0, -148.0, -112.0), (208.0, 264.0, 224.0))
+"""A head with some air around it."""
 # Field of view [mm] of a brain-only volume, wide enough for the largest and most rotated subject.
 _BRAIN_LOW = (-84.0, -126.0, -84.0)
 _BRAIN_SIZE = (168.0, 216.0, 180.0)
@@ -50,10 +63,11 @@ class Grid:
 
 @dataclass(frozen=True)
 class Lattice:
-    """Cubic B-spline coefficients ``values`` (..., I, J, K), ``spacing`` [mm], over the fixed head box."""
+    """Cubic B-spline coefficients ``values`` (..., I, J, K), ``spacing`` [mm], over a fixed ``box``."""
 
     values: Array
     spacing: float
+    box: Box = HEAD_BOX
 
 
 def brain_grid(spacing: float) -> Grid:
@@ -75,21 +89,22 @@ def stream(seed: int, subject: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, subject, _STREAMS.index(name)])
 
 
-def lattice_axes(spacing: float) -> list[Array64]:
+def lattice_axes(spacing: float, box: Box = HEAD_BOX) -> list[Array64]:
     """World coordinates [mm] of the lattice nodes along each axis; one node of margin on either side."""
-    counts = [math.ceil(size / spacing) + 3 for size in _BOX_SIZE]
-    return [low + spacing * (np.arange(n) - 1.0) for low, n in zip(_BOX_LOW, counts, strict=True)]
+    low, size = box
+    counts = [math.ceil(length / spacing) + 3 for length in size]
+    return [start + spacing * (np.arange(n) - 1.0) for start, n in zip(low, counts, strict=True)]
 
 
-def white_lattice(rng: np.random.Generator, spacing: float, channels: int = 1) -> Lattice:
+def white_lattice(rng: np.random.Generator, spacing: float, channels: int = 1, box: Box = HEAD_BOX) -> Lattice:
     """Draw a random field with features of about ``spacing`` [mm], zero mean and unit variance.
 
     Returns:
         A lattice with values of shape (channels, I, J, K).
     """
-    shape = (channels, *(len(axis) for axis in lattice_axes(spacing)))
+    shape = (channels, *(len(axis) for axis in lattice_axes(spacing, box)))
     values = rng.standard_normal(shape, dtype=np.float32) / np.float32(_SPLINE_POWER**1.5)
-    return Lattice(values, spacing)
+    return Lattice(values, spacing, box)
 
 
 def sample_lattice(lattice: Lattice, axes: list[Array64]) -> Array:
@@ -102,7 +117,7 @@ def sample_lattice(lattice: Lattice, axes: list[Array64]) -> Array:
     Returns:
         Values (channels, X, Y, Z).
     """
-    nodes = lattice_axes(lattice.spacing)
+    nodes = lattice_axes(lattice.spacing, lattice.box)
     x, y, z = (_spline_weights(a, n[0], lattice.spacing, len(n)) for a, n in zip(axes, nodes, strict=True))
     rows = y @ (torch.from_numpy(lattice.values) @ z.T)
     channels, count = rows.shape[:2]

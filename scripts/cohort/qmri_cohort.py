@@ -3,43 +3,58 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from scripts.cohort.finish import finish_cohort
+from scripts.cohort.label_cohort import LabelSource, find_source, make_label_subject
+from scripts.cohort.label_maps import find_label_maps
 from scripts.cohort.lattice import Grid, brain_grid, stream
 from scripts.cohort.make import check_numbers, claim, make_all
 from scripts.cohort.person import Person, draw_person, make_brain, segment
-from scripts.cohort.qmri_files import STEPS, describe_dataset, map_sidecar, map_suffix
+from scripts.cohort.qmri_files import LESION_SUFFIX, README, describe_dataset, write_subject
 from scripts.cohort.tissue_values import draw_values, paint_maps
 from scripts.errors import InputError
-from scripts.io.write import write_json, write_nifti
 
 __all__ = ["cohort_qmri", "make_qmri_cohort", "make_subject"]
 
 # Bumped whenever the same seed no longer gives the same bytes.
 _VERSION = 1
-_LESION_SUFFIX = "desc-lesion_mask"
 
 
-def cohort_qmri(out: str, subjects: int = 51, seed: int = 0, spacing: float = 1.0, jobs: int | None = None) -> None:
+def cohort_qmri(
+    out: str,
+    subjects: int | None = None,
+    seed: int = 0,
+    spacing: float = 1.0,
+    jobs: int | None = None,
+    *,
+    label_maps: str | None = None,
+    whole_heads: bool = False,
+    lesions: str | None = None,
+) -> None:
     """Write the embedded qMRI cohort and say what was written; the command ``cohort qmri``.
 
     Args:
         out: Folder to write; made where missing, continued where an earlier run was interrupted.
-        subjects: How many subjects, healthy and stroke interleaved.
+        subjects: How many subjects, healthy and stroke interleaved; by default 51, or one for each label map.
         seed: The same seed gives the same bytes.
         spacing: Voxel size [mm].
         jobs: Subjects made at once; by default one per core, at most 4.
+        label_maps: See `make_qmri_cohort`.
+        whole_heads: Likewise.
+        lesions: Likewise.
     """
     brain_grid(spacing)
-    size = subjects * 17.0 / spacing**3
+    if subjects is None:
+        subjects = len(find_label_maps(label_maps)) if label_maps else 51
+    size = subjects * (45.0 if whole_heads else 17.0) / spacing**3
     tqdm.write(f"Simulating {subjects} subjects at {spacing:g} mm, seed {seed}, into {out} (about {size:.0f} MB)")
-    path = make_qmri_cohort(out, subjects, seed, spacing, jobs=jobs)
+    path = make_qmri_cohort(
+        out, subjects, seed, spacing, label_maps=label_maps, whole_heads=whole_heads, lesions=lesions, jobs=jobs
+    )
     what = f"maps in sub-*/anat, groups in {path / 'participants.tsv'}"
     finish_cohort(path, "qmri", what, jobs=jobs)
 
@@ -51,6 +66,9 @@ def make_qmri_cohort(
     spacing: float = 1.0,
     *,
     stroke_fraction: float = 29 / 51,
+    label_maps: str | Path | None = None,
+    whole_heads: bool = False,
+    lesions: str | Path | None = None,
     jobs: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -66,6 +84,11 @@ def make_qmri_cohort(
         seed: Seed of everything random, at least 0.
         spacing: Voxel size [mm], 0.7 to 8.
         stroke_fraction: Share of subjects with a stroke lesion, 0 to 1.
+        label_maps: Folder of label maps of people's heads, see `scripts.cohort.label_maps`, instead of the template's
+            one anatomy. Subject n is made of person (n - 1) modulo the number of maps; its first head is nearly the
+            person, the next ones are deformed. Without ``lesions`` nobody has one.
+        whole_heads: Whether the maps hold the whole head of a label map, not the brain alone.
+        lesions: Folder of masks of lesions in MNI space, for heads from label maps.
         jobs: Subjects made at once; by default one per core, at most 4 (each needs up to 0.8 GB at 1 mm).
         progress: Whether to show a bar.
 
@@ -75,22 +98,34 @@ def make_qmri_cohort(
     """
     root = Path(out)
     grid = brain_grid(spacing)
+    source = find_source(label_maps, whole_heads=whole_heads, lesions=lesions)
+    if source and not source.lesions:
+        stroke_fraction = 0.0
     settings = _check_settings(subjects, seed, spacing, stroke_fraction, jobs)
+    settings |= source.settings if source else {}
     claim(root, settings)
     held = sum(path.is_dir() for path in root.glob("sub-*"))
     if held > subjects:
         raise InputError(f"{root} holds {held} subjects and {subjects} were asked for: choose another --out")
     people = [draw_person(number, seed, stroke_fraction) for number in range(1, subjects + 1)]
     missing = [person for person in people if not (root / person.name).is_dir()]
+
+    def make(person: Person) -> None:
+        if source:
+            make_label_subject(root, person, seed, spacing, source)
+        else:
+            make_subject(root, person, seed, grid)
+
     make_all(
         people,
         missing,
-        lambda person: make_subject(root, person, seed, grid),
+        make,
         spacing=spacing,
         jobs=jobs,
         progress=progress,
     )
-    describe_dataset(root, [_participant(root, person) for person in people], settings)
+    participants = [_participant(root, person, source) for person in people]
+    describe_dataset(root, participants, settings, source.readme if source else README)
     return root
 
 
@@ -101,40 +136,20 @@ def make_subject(root: Path, person: Person, seed: int, grid: Grid) -> None:
     maps = paint_maps(
         anatomy, values, stream(seed, person.number, "noise"), lesion=lesion, hyperintensity=hyperintensity
     )
-    temporary = root / f".part-{person.name}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    folder = temporary / "anat"
-    folder.mkdir(parents=True)
-    for name, step in STEPS.items():
-        stem = folder / f"{person.name}_{map_suffix(name)}"
-        stored = np.maximum(np.rint(maps[name] / np.float32(step)), 0.0).astype(np.int16)
-        volume = anatomy.volume(stored, np.int16)
-        write_nifti(stem.with_suffix(".nii.gz"), volume, grid.affine, step=step, code="aligned")
-        write_json(stem.with_suffix(".json"), map_sidecar(name))
-    labels = anatomy.volume(segment(anatomy, lesion), np.uint8)
-    write_nifti(folder / f"{person.name}_dseg.nii.gz", labels, grid.affine, code="aligned")
-    if lesion is not None:
-        stem = folder / f"{person.name}_{_LESION_SUFFIX}"
-        mask = anatomy.volume(lesion.mask, np.uint8)
-        write_nifti(stem.with_suffix(".nii.gz"), mask, grid.affine, code="aligned")
-        millilitres = round(float(lesion.mask.sum()) * grid.spacing**3 / 1000.0, 3)
-        content = {"Type": "Lesion", "LesionVolume": millilitres, "LesionVolumeUnits": "ml"}
-        write_json(stem.with_suffix(".json"), content)
-    temporary.rename(root / person.name)
+    mask = None if lesion is None else lesion.mask
+    labels = segment(anatomy, lesion)
+    write_subject(root, person.name, grid, lambda values: anatomy.volume(values, values.dtype.type), maps, labels, mask)
 
 
-def _participant(root: Path, person: Person) -> dict[str, str]:
+def _participant(root: Path, person: Person, source: LabelSource | None) -> dict[str, str]:
     volume = "0"
     if person.lesion:
-        sidecar = root / person.name / "anat" / f"{person.name}_{_LESION_SUFFIX}.json"
+        sidecar = root / person.name / "anat" / f"{person.name}_{LESION_SUFFIX}.json"
         volume = f"{json.loads(sidecar.read_text())['LesionVolume']:g}"
-    return {
-        "participant_id": person.name,
-        "group": person.group,
-        "sex": person.sex,
-        "age": str(person.age),
-        "lesion_volume": volume,
-    }
+    row = {"participant_id": person.name, "group": person.group}
+    if source:
+        return {**row, "lesion_volume": volume, "person": source.person(person.number)}
+    return {**row, "sex": person.sex, "age": str(person.age), "lesion_volume": volume}
 
 
 def _check_settings(

@@ -12,13 +12,14 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scripts.cohort.anatomy import Anatomy
-from scripts.cohort.lattice import Array, sample_lattice, white_lattice
+from scripts.cohort.lattice import HEAD_BOX, Array, Box, Grid, sample_lattice, white_lattice
 from scripts.cohort.lesion import Lesion
 from scripts.cohort.template import TISSUES
 
-__all__ = ["MAPS", "TABLE", "draw_values", "paint_maps"]
+__all__ = ["HYPERINTENSITY", "MAPS", "TABLE", "draw_texture", "draw_values", "paint_maps", "texture_fields"]
 
 MAPS = ("PD", "R1", "R2star", "R2", "MTsat")
 
@@ -73,8 +74,9 @@ TABLE = MappingProxyType(
         "rim": ((85.5, 1.5, 2.4), (0.56, 0.035, 0.035), (11, 1.2, 1.4), (8.0, 0.8, 0.7), (0.50, 0.07, 0.07)),
     }
 )
-# What a white-matter hyperintensity adds to its tissue, in the order of MAPS.
-_HYPERINTENSITY = (3.0, -0.10, -4.5, -4.0, -0.48)
+HYPERINTENSITY = (3.0, -0.10, -4.5, -4.0, -0.48)
+"""What a white-matter hyperintensity adds to its tissue, in the order of MAPS."""
+
 # How the texture within a tissue follows myelin, follows iron, and is unstructured; per map, in shares of the
 # within-tissue standard deviation.
 _MYELIN = (-0.75, 0.75, 0.55, 0.55, 0.75)
@@ -120,20 +122,18 @@ def paint_maps(
         ``{map: (N,)}`` for PD [p.u.], R1, R2star, R2 [1/s] and MTsat [p.u.]; all positive, MTsat at least 0.
     """
     tissues, weights = _weights(anatomy, lesion)
-    myelin, iron = _texture(anatomy, rng)
+    myelin, iron = texture_fields(rng, anatomy.grid, anatomy.brain)
     grey, white = (weights[TISSUES.index(name)] for name in ("grey", "white"))
     maps: dict[str, Array] = {}
     for index, name in enumerate(MAPS):
         mean = [values[tissue][index] for tissue in tissues]
         within = [TABLE[tissue][index][2] for tissue in tissues]
         mixed = np.array([mean, within], np.float32) @ weights
-        texture = rng.standard_normal(int(weights.shape[1]), dtype=np.float32) * np.float32(_FREE)
-        texture += np.float32(_MYELIN[index]) * myelin + np.float32(_IRON[index]) * iron
-        signal: Array = mixed[0] + mixed[1] * texture
+        signal: Array = mixed[0] + mixed[1] * draw_texture(index, myelin, iron, rng)
         gain = np.float32(_REGIONAL[index])
         signal += gain * anatomy.regional * (mean[0] * grey + mean[1] * white)
         if hyperintensity is not None:
-            signal += np.float32(_HYPERINTENSITY[index]) * hyperintensity
+            signal += np.float32(HYPERINTENSITY[index]) * hyperintensity
         maps[name] = np.maximum(signal, np.float32(_LOWEST[index]))
     return maps
 
@@ -148,11 +148,27 @@ def _weights(anatomy: Anatomy, lesion: Lesion | None) -> tuple[tuple[str, ...], 
     return (*TISSUES, "cavity", "rim"), np.vstack([kept, cavity, rim])
 
 
-def _texture(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Two unit-variance fields (N,), myelin and iron, mixed from a broad (18 mm) and a fine (4 mm) scale."""
-    axes = anatomy.grid.axes()
-    broad = sample_lattice(white_lattice(rng, 18.0, 2), axes)[:, anatomy.brain]
-    fine = sample_lattice(white_lattice(rng, 4.0, 2), axes)[:, anatomy.brain]
+def texture_fields(
+    rng: np.random.Generator, grid: Grid, inside: NDArray[np.bool_], box: Box = HEAD_BOX
+) -> tuple[Array, Array]:
+    """Two unit-variance fields (N,), myelin and iron, mixed from a broad (18 mm) and a fine (4 mm) scale.
+
+    Args:
+        rng: Draws them.
+        grid: Of I x J x K voxels.
+        inside: (I, J, K) mask of the N voxels wanted.
+        box: What the fields cover, see `scripts.cohort.lattice`.
+    """
+    axes = grid.axes()
+    broad = sample_lattice(white_lattice(rng, 18.0, 2, box), axes)[:, inside]
+    fine = sample_lattice(white_lattice(rng, 4.0, 2, box), axes)[:, inside]
     fields = np.float32(0.7) * broad + np.float32(0.714) * fine
     myelin, iron = fields
     return myelin, iron
+
+
+def draw_texture(index: int, myelin: Array, iron: Array, rng: np.random.Generator) -> Array:
+    """Return the texture (N,) of map ``index`` of `MAPS`, in standard deviations within a tissue."""
+    texture = rng.standard_normal(len(myelin), dtype=np.float32) * np.float32(_FREE)
+    texture += np.float32(_MYELIN[index]) * myelin + np.float32(_IRON[index]) * iron
+    return texture

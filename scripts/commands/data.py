@@ -14,18 +14,33 @@ _SOME_FAILED = 3
 """Exit status of a preparation that went through, but not for all subjects."""
 
 
-def cohort_qmri(out: str, subjects: int = 51, seed: int = 0, spacing: float = 1.0) -> None:
+def cohort_qmri(
+    out: str,
+    subjects: int | None = None,
+    seed: int = 0,
+    spacing: float = 1.0,
+    label_maps: str | None = None,
+    whole_heads: bool = False,
+    lesions: str | None = None,
+    jobs: int | None = None,
+) -> None:
     """Make the embedded cohort of quantitative maps: a BIDS derivative of simulated anatomy.
 
     Args:
         out: folder to make; an interrupted one is continued.
-        subjects: how many; 22 of 51 are healthy, the others have a stroke lesion.
+        subjects: how many; default: 51, of whom 22 are healthy and the others have a stroke lesion; with label_maps
+            one for each map.
         seed: the same seed makes the same bytes.
         spacing: voxel size [mm].
+        label_maps: folder of label maps of people's heads (FreeSurfer's ids), from which the heads are made; default:
+            one average brain, deformed and refolded.
+        whole_heads: keep the whole heads of label maps, not the brains alone.
+        lesions: folder of masks of stroke lesions in MNI space, laid into the heads from label_maps.
+        jobs: subjects made at once; default: one per core, at most 4.
     """
     from scripts.cohort.qmri_cohort import cohort_qmri as make
 
-    make(out, subjects, seed, spacing)
+    make(out, subjects, seed, spacing, jobs, label_maps=label_maps, whole_heads=whole_heads, lesions=lesions)
 
 
 def cohort_ixi(

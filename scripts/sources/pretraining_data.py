@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -102,11 +103,14 @@ def _embedded_cohort(work_dir: Path, settings: dict[str, Any], jobs: int) -> Pat
 
     values = {"subjects": 51, "seed": 0, "spacing": 1.0, **settings}
     folder = work_dir / "cohort-n{subjects}-s{seed}-{spacing:g}mm".format(**values)
+    chosen = {name: values[name] for name in ("label_maps", "whole_heads", "lesions") if values.get(name)}
+    if chosen:
+        folder = folder.with_name(
+            f"{folder.name}-{hashlib.sha256(repr(sorted(chosen.items())).encode()).hexdigest()[:8]}"
+        )
     logger.info("No dataset_dir given: training on the embedded cohort, simulated anatomy, in %s", folder)
     return make_qmri_cohort(folder, jobs=jobs, **values)
 
 
 def _slug(folder: Path) -> str:
-    import hashlib
-
     return f"{folder.name}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}"

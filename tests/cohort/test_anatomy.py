@@ -72,7 +72,7 @@ def test_the_flow_of_a_linear_velocity_is_exponential() -> None:
     velocity = np.zeros((3, *shape), np.float32)
     velocity[0] = (0.1 * (x - x.mean()))[:, None, None]
     velocity[2] = 2.5
-    flow = anatomy._integrate(velocity)[:, 12:-12, 12:-12, 12:-12]
+    flow = anatomy.integrate(velocity)[:, 12:-12, 12:-12, 12:-12]
     # dx/dt = 0.1 (x - m) moves x by (e^0.1 - 1) (x - m); 64 Euler steps are within half of 0.1^2 / 64 of it
     expected = np.expm1(0.1) * (x - x.mean())[12:-12, None, None] * np.ones_like(flow[0])
     np.testing.assert_allclose(flow[0], expected, rtol=2e-3, atol=1e-3)

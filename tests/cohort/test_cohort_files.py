@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from scripts.cohort import qmri_cohort as qmri
+from scripts.cohort import qmri_files
 from scripts.data import qmri as loader
 from scripts.errors import InputError
 
@@ -128,7 +129,7 @@ def test_an_interrupted_run_continues(cohort: Path, copy: Path, monkeypatch: pyt
         path.write_bytes(b"half")
 
     with monkeypatch.context() as patch:
-        patch.setattr(qmri, "write_nifti", fail_at_third)
+        patch.setattr(qmri_files, "write_nifti", fail_at_third)
         with pytest.raises(OSError, match="no space left"):
             qmri.make_qmri_cohort(copy, 3, 5, SPACING, progress=False)
     assert not (copy / "sub-002").exists()
