@@ -12,6 +12,7 @@ from scripts.networks.pooling import POOLINGS, Pooling
 from scripts.networks.pretrain_net import PretrainedEncoder, PretrainNet
 from scripts.networks.pretrain_unet import PretrainUNet
 from scripts.networks.vit import ViTEncoder
+from scripts.networks.voxel_projectors import VoxelProjectors, level_channels
 
 __all__ = [
     "POOLINGS",
@@ -26,6 +27,8 @@ __all__ = [
     "Projector",
     "Reconstructor",
     "ViTEncoder",
+    "VoxelProjectors",
     "freeze",
+    "level_channels",
     "load_encoder",
 ]

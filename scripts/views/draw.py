@@ -15,7 +15,9 @@ from scripts.physics import Protocol, default_protocol, draw_protocol
 from scripts.physics.fields import draw_field, greville
 from scripts.views.ranges import ViewRanges
 
-__all__ = ["ViewParameters", "draw_protocols", "draw_views", "generator_for"]
+__all__ = ["ViewParameters", "draw_protocols", "draw_views", "generator_for", "share_geometry"]
+
+_GEOMETRY = {"affine": 2, "control": 4}  # tensors that say where a view lies, and their axes besides the first
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,24 @@ def draw_views(
         noise_seed=tuple(torch.randint(2**53, (n,), generator=generator).tolist()),
         cuboids=_draw_cuboids(n, ranges, patch_size, generator),
     )
+
+
+def share_geometry(params: ViewParameters, batch: int) -> ViewParameters:
+    """Return parameters with the geometry of the first view of each anatomy in all of its views; the rest as it is.
+
+    Args:
+        params: of N = V * B views, view-major.
+        batch: B, the number of anatomies.
+
+    Examples:
+        >>> from scripts.views import ViewGenerator
+        >>> drawn = share_geometry(ViewGenerator(patch_size=16).draw(batch=3, step=0), 3)
+        >>> torch.equal(drawn.control[:3], drawn.control[3:]), torch.equal(drawn.bias[:3], drawn.bias[3:])
+        (True, False)
+    """
+    views = len(params.protocols) // batch
+    repeated = {name: getattr(params, name)[:batch].repeat(views, *(1,) * n) for name, n in _GEOMETRY.items()}
+    return replace(params, **repeated)
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:

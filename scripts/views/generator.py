@@ -14,7 +14,7 @@ from scripts.errors import InputError
 from scripts.physics import load_prior, simulate
 from scripts.physics.fields import evaluate_bspline, multiplicative_field
 from scripts.views.corrupt import corrupt
-from scripts.views.draw import ViewParameters, draw_protocols, draw_views, generator_for
+from scripts.views.draw import ViewParameters, draw_protocols, draw_views, generator_for, share_geometry
 from scripts.views.normalise import normalise
 from scripts.views.ranges import MODES, ViewRanges
 
@@ -54,6 +54,8 @@ class ViewGenerator:
         r2_from: where FSE and FLAIR take R2 from, see `scripts.physics.simulate`; ``auto`` takes the R2 map
             where the batch carries one and R2* otherwise.
         seed: first part of every draw.
+        shared_geometry: whether all views of an anatomy have the crop, affine and warp of its first one, so that a
+            voxel is the same place in all of them; by default each has its own.
 
     Raises:
         InputError: for an unknown mode, preset, sequence or range, or fewer than two views.
@@ -78,6 +80,7 @@ class ViewGenerator:
         ranges: ViewRanges | Mapping[str, Any] | None = None,
         r2_from: Literal["auto", "r2star", "r2", "scaled"] = "auto",
         seed: int = 0,
+        shared_geometry: bool = False,
     ) -> None:
         if mode not in MODES:
             raise InputError(f"unknown mode {mode!r}: use one of {', '.join(MODES)}")
@@ -97,18 +100,20 @@ class ViewGenerator:
         self.ranges = ViewRanges.of(ranges)
         self.r2_from = r2_from
         self.seed = seed
+        self.shared_geometry = shared_geometry
 
     def draw(self, batch: int, step: int, rank: int = 0) -> ViewParameters:
         """Return the parameters of the ``n_views * batch`` views of one step of one rank."""
         generator = generator_for(self.seed, step, rank)
         protocols = draw_protocols(self.mode, self.prior, self.n_views, batch, generator)
-        return draw_views(
+        params = draw_views(
             protocols,
             self.ranges,
             patch_size=self.patch_size,
             region_size=self.region_size,
             generator=generator,
         )
+        return share_geometry(params, batch) if self.shared_geometry else params
 
     def __call__(self, maps: Tensor, step: int, rank: int = 0, *, with_maps: bool = False) -> dict[str, Any]:
         """Draw and make the views of a batch of regions, see `apply`."""

@@ -33,7 +33,8 @@ def standardise_maps(maps: Tensor) -> Tensor:
     Examples:
         White matter at 3 T, and fat's short T1:
 
-        >>> standardise_maps(torch.tensor([[70.0, 0.9, 23.0, 1.55], [65.0, 2.3, 17.0, 0.15]])).round(decimals=3).tolist()
+        >>> maps = torch.tensor([[70.0, 0.9, 23.0, 1.55], [65.0, 2.3, 17.0, 0.15]])
+        >>> standardise_maps(maps).round(decimals=3).tolist()
         [[-1.0, 1.0, 1.0, 1.5], [-1.5, 6.0, 0.0, -2.0]]
     """
     known = zip(maps.unbind(1), MAP_MEANS, MAP_SCALES, strict=True)

@@ -77,7 +77,7 @@ def test_refuses_what_does_not_fit(make_unet: Make) -> None:
         PretrainUNet(ViTEncoder(32, hidden_size=12, mlp_dim=8, num_layers=1, num_heads=2), Decoder(WIDTHS), MapHead(32))
     with pytest.raises(InputError, match="decoder: made for levels of"):
         PretrainUNet(Encoder(features=WIDTHS), Decoder((2, 4, 4, 5, 6)), MapHead(32))
-    with pytest.raises(InputError, match="it has no head"):
+    with pytest.raises(InputError, match="no head learns from its finest features; name decoder_1"):
         PretrainUNet(Encoder(features=WIDTHS), Decoder(WIDTHS))
     with pytest.raises(InputError, match="five widths"):
         Decoder((2, 3, 4, 5))
