@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts.cohort.label_head import mix_head, place_head
-from scripts.cohort.label_maps import digest, find_label_maps, read_label_map
+from scripts.cohort.label_head import LESION, Place, mix_head, place_head
+from scripts.cohort.label_lesion import draw_lesion_masks, find_lesion_masks, lay_lesion
+from scripts.cohort.label_maps import LabelMap, digest, find_label_maps, read_label_map
 from scripts.cohort.label_outer import split_soft_tissue
 from scripts.cohort.label_shape import draw_deformation, label_grid
 from scripts.cohort.label_tissues import draw_tissues
-from scripts.cohort.lattice import stream
+from scripts.cohort.lattice import Array, stream
+from scripts.cohort.lesion import Lesion
 from scripts.cohort.person import Person
 from scripts.cohort.qmri_files import write_subject
 from scripts.errors import InputError
@@ -54,7 +57,7 @@ class LabelSource:
     def settings(self) -> dict[str, Any]:
         """What the bytes of a head depend on."""
         told = {"label_maps": self.digest, "label_version": _VERSION, "whole_heads": self.whole_heads}
-        return {**told, "lesions": len(self.lesions)}
+        return told if not self.lesions else {**told, "lesions": digest({path.name: path for path in self.lesions})}
 
     @property
     def readme(self) -> str:
@@ -64,6 +67,11 @@ class LabelSource:
     def person(self, number: int) -> str:
         """Return whose head subject ``number`` (from 1) is: one of each person, then the next of each."""
         return list(self.maps)[(number - 1) % len(self.maps)]
+
+    def masks(self, number: int) -> tuple[Path, ...]:
+        """Return the lesions that subject ``number`` may have: no two people share one, if there are enough."""
+        people = len(self.maps)
+        return self.lesions[(number - 1) % people :: people] or self.lesions
 
     def is_first(self, number: int) -> bool:
         """Return whether subject ``number`` is the first of its person."""
@@ -82,7 +90,8 @@ def find_source(label_maps: str | Path | None, *, whole_heads: bool, lesions: st
                 raise InputError(f"{name} is for heads from label maps: give label_maps, or leave {name} out")
         return None
     maps = find_label_maps(label_maps)
-    return LabelSource(maps, bool(whole_heads), (), digest(maps))
+    masks = find_lesion_masks(lesions) if lesions else ()
+    return LabelSource(maps, bool(whole_heads), masks, digest(maps))
 
 
 def make_label_subject(root: Path, person: Person, seed: int, spacing: float, source: LabelSource) -> None:
@@ -96,5 +105,24 @@ def make_label_subject(root: Path, person: Person, seed: int, spacing: float, so
     tissues = split_soft_tissue(head, stream(seed, number, "folds")) if source.whole_heads else head.tissues
     place = place_head(head, shape, grid, whole_head=source.whole_heads)
     values = draw_tissues(stream(seed, number, "tissue"))
-    made = mix_head(head, tissues, place, values, stream(seed, number, "noise"))
-    write_subject(root, person.name, grid, place.volume, made.maps, made.segments, None, whole_head=source.whole_heads)
+    lay = partial(_lay, head, place, source, number, seed) if person.lesion else None
+    made = mix_head(head, tissues, place, values, stream(seed, number, "noise"), lay=lay)
+    write_subject(
+        root,
+        person.name,
+        grid,
+        place.volume,
+        made.maps,
+        made.segments,
+        made.segments == LESION if person.lesion else None,
+        whole_head=source.whole_heads,
+    )
+
+
+def _lay(head: LabelMap, place: Place, source: LabelSource, number: int, seed: int, fluid: Array) -> Lesion:
+    """Lay the first of some drawn lesions that leaves something in the head's parenchyma."""
+    for mask, affine in draw_lesion_masks(source.masks(number), stream(seed, number, "lesion")):
+        lesion = lay_lesion(mask, affine, head, place, fluid, stream(seed, number, "pathology"))
+        if lesion.mask.any():
+            return lesion
+    raise InputError(f"no lesion meets the brain of {head.name}: give masks of lesions in MNI space")

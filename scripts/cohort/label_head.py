@@ -6,7 +6,7 @@ Tissues are done one after another, each within its own box, so that memory stay
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,10 @@ from scripts.cohort.lesion import Lesion
 from scripts.cohort.template import sample_volume
 from scripts.cohort.tissue_values import MAPS, draw_texture, texture_fields
 
-__all__ = ["LabelHead", "Place", "mix_head", "place_head"]
+__all__ = ["LESION", "LabelHead", "Place", "mix_head", "place_head"]
+
+LESION = 5
+"""In a segmentation."""
 
 _SIGMA = 0.6  # mm, of the smoothing at 1 mm
 _LEAST = 0.02  # share of tissue from which a voxel is no air
@@ -31,7 +34,7 @@ _REACH = 2.5  # standard deviations at which a Gaussian is cut off
 _TRACE = 0.003  # share below which a tissue does not count
 _COARSE = 4  # voxels between those that tell where the head is
 _LOWEST = (0.5, 0.05, 0.3, 0.1, 0.0)  # of each map where there is tissue
-_LESION = 5  # in a segmentation
+_PARENCHYMA = [1, 2, 4]  # in a segmentation
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def mix_head(
     values: tuple[Array, Array],
     rng: np.random.Generator,
     *,
-    lesion: Lesion | None = None,
+    lay: Callable[[Array], Lesion] | None = None,
 ) -> LabelHead:
     """Return the maps of a head; rates are means weighted by proton density, as signals of a voxel are.
 
@@ -111,25 +114,27 @@ def mix_head(
         place: of the head's voxels in it.
         values: means and spreads within tissue by code, see `scripts.cohort.label_tissues.draw_tissues`.
         rng: draws the texture.
-        lesion: in the N voxels, laid over the brain.
+        lay: takes the share (N,) of what is no parenchyma and returns a lesion in the N voxels.
     """
     n = place.points.shape[1]
     sums = _Sums(*(np.zeros((rows, n), np.float32) for rows in (len(MAPS), len(MAPS), 5)))
-    kept = None if lesion is None else 1.0 - lesion.extent * (lesion.cavity + (1.0 - lesion.cavity) * lesion.gliosis)
     for code, where, share in _shares(tissues, place, _sigma(person, place.grid.spacing)):
         sums.segments[SEGMENTS[code], where] += share
-        sums.add(code, where, share if kept is None or not BRAIN[code] else share * kept[where], values)
+        sums.add(code, where, share, values)
     brain = sums.segments[1:].sum(0)
-    if lesion is not None:
-        cavity = lesion.extent * lesion.cavity * brain
-        sums.add(CODES["cavity"], slice(None), cavity, values)
-        sums.add(CODES["rim"], slice(None), (lesion.extent * brain - cavity) * lesion.gliosis, values)
     segments = np.where(brain > sums.segments[0], 1 + sums.segments[1:].argmax(0), 0).astype(np.uint8)
-    if lesion is not None:
-        segments[lesion.mask & (segments > 0)] = _LESION
     if not place.whole_head:
         for part in (sums.means, sums.spreads, sums.segments):
             part /= np.maximum(brain, np.float32(1e-3))
+    lesion = lay(1.0 - sums.segments[_PARENCHYMA].sum(0)) if lay else None
+    if lesion is not None:
+        cavity = lesion.extent * lesion.cavity
+        rim = (lesion.extent - cavity) * lesion.gliosis
+        for part in (sums.means, sums.spreads):
+            part *= 1.0 - cavity - rim
+        sums.add(CODES["cavity"], slice(None), cavity, values)
+        sums.add(CODES["rim"], slice(None), rim, values)
+        segments[lesion.mask & (segments > 0)] = LESION
     return LabelHead(_finish(sums, place, rng), segments, sums.segments[1:])
 
 

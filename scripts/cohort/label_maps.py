@@ -25,6 +25,7 @@ __all__ = ["LabelMap", "digest", "find_label_maps", "read_label_map"]
 _ENDINGS = (".nii.gz", ".nii", ".mgz")
 _SPECK = 30  # voxels of air inside the head, or of tissue outside, that a segmentation left there
 _CANAL = 4.0  # mm below brain stem and cerebellum from which fluid is that of the spine
+_BRIDGE = 2  # voxels; fluid that a bridge of less than two times this joins to the brain is none of its
 _SULCUS = 4.0  # mm; a brain without fluid around it gets that of its sulci, by closing
 logger = logging.getLogger(__name__)
 
@@ -152,11 +153,21 @@ def _mend(tissues: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _name_canal(tissues: NDArray[np.uint8], spacing: tuple[float, float, float]) -> NDArray[np.uint8]:
-    """Call fluid below brain stem and cerebellum that of the spine, which is no part of the brain."""
+    """Call fluid that is none of the brain's that of the spine: below brain stem and cerebellum, and in islands."""
     parts = [CODES[name] for name in ("brainstem", "cerebellar_grey", "cerebellar_white", "white", "grey")]
     lowest = int(np.flatnonzero(np.isin(tissues, parts).any(axis=(0, 1)))[0])
     below = tissues[:, :, : max(0, lowest - round(_CANAL / spacing[2]))]
     below[below == CODES["csf"]] = CODES["canal"]
+    brain = BRAIN[tissues]
+    (box,) = ndimage.find_objects(brain.astype(np.uint8))
+    brain, within = brain[box], tissues[box]
+    around = ndimage.generate_binary_structure(3, 1)
+    islands, _ = ndimage.label(ndimage.binary_erosion(brain, around, iterations=_BRIDGE, border_value=1))
+    sizes = np.bincount(islands.ravel())
+    sizes[0] = 0
+    if sizes.any():
+        kept = ndimage.binary_dilation(islands == sizes.argmax(), around, iterations=_BRIDGE + 2)
+        within[~kept & (within == CODES["csf"])] = CODES["canal"]
     return tissues
 
 

@@ -13,7 +13,7 @@ from scripts.cohort.anatomy import Anatomy
 from scripts.cohort.lattice import Array, sample_lattice, white_lattice
 from scripts.cohort.template import TISSUES
 
-__all__ = ["Lesion", "LesionPlan", "draw_lesion", "grow_hyperintensity", "grow_lesion"]
+__all__ = ["Lesion", "LesionPlan", "draw_lesion", "grow_hyperintensity", "grow_lesion", "hollow", "ramp"]
 
 VOLUMES_ML = (3.0, 200.0)
 
@@ -90,13 +90,26 @@ def grow_lesion(plan: LesionPlan, anatomy: Anatomy, rng: np.random.Generator) ->
     level = _level(score, wanted)
     body = _largest_part(anatomy, score > level)
     depth = np.where(ndimage.binary_dilation(body, iterations=2)[anatomy.brain], score - level, -1e3)
-    extent = _ramp(0.6 * depth) * (1.0 - np.clip(anatomy.ventricle, 0.0, 1.0))
-    inner = depth + 1.5 * rough[1] + 1.2 * fine[1]
+    extent = ramp(0.6 * depth) * (1.0 - np.clip(anatomy.ventricle, 0.0, 1.0))
+    return hollow(extent, depth, plan.cavity, rough[1:], fine[1])
+
+
+def hollow(extent: Array, depth: Array, cavity: float, rough: Array, fine: Array) -> Lesion:
+    """Return a lesion with a cavity where it is deepest, and gliosis around it.
+
+    Args:
+        extent: (N,) share of the voxel that lies in the lesion.
+        depth: (N,) distance [mm] from its border, negative outside.
+        cavity: Share of the lesion that is cavity.
+        rough: (2, N) random fields that make the cavity's border and the gliosis uneven.
+        fine: (N,) another, finer one.
+    """
+    inner = depth + 1.5 * rough[0] + 1.2 * fine
     inside = inner[extent > 0.5]
-    cut = _level(inside, max(round(plan.cavity * inside.size), 1)) if inside.size else 0.0
+    cut = _level(inside, max(round(cavity * inside.size), 1)) if inside.size else 0.0
     past = inner - max(float(cut), 1.2)
-    gliosis = 0.4 + 0.55 * _ramp(past / 12.0 + 0.45 * rough[2] + 0.25)
-    return Lesion(extent, _ramp(past), gliosis)
+    gliosis = 0.4 + 0.55 * ramp(past / 12.0 + 0.45 * rough[1] + 0.25)
+    return Lesion(extent, ramp(past), gliosis)
 
 
 def grow_hyperintensity(amount: float, anatomy: Anatomy, rng: np.random.Generator) -> Array:
@@ -116,7 +129,7 @@ def grow_hyperintensity(amount: float, anatomy: Anatomy, rng: np.random.Generato
     deep = (white > 0.9) & (anatomy.points[2] > -5.0)
     score = field + 5.0 * near
     level = np.quantile(score[deep], 1.0 - amount)
-    weight: Array = (_ramp((score - level) * 6.0) * white * (anatomy.points[2] > -8.0)).astype(np.float32)
+    weight: Array = (ramp((score - level) * 6.0) * white * (anatomy.points[2] > -8.0)).astype(np.float32)
     return weight
 
 
@@ -161,7 +174,7 @@ def _largest_part(anatomy: Anatomy, chosen: NDArray[np.bool_]) -> NDArray[np.boo
     return largest
 
 
-def _ramp(depth: NDArray[np.floating[Any]]) -> Array:
+def ramp(depth: NDArray[np.floating[Any]]) -> Array:
     """0 to 1 across about two millimetres around depth 0."""
     ramp: Array = (1.0 / (1.0 + np.exp(-np.clip(2.5 * depth, -40.0, 40.0)))).astype(np.float32)
     return ramp
