@@ -10,7 +10,7 @@ from typing import Any
 
 from scripts.errors import InputError
 
-__all__ = ["MAPS", "OPTIONAL", "SUFFIXES", "find_entries", "find_root", "read_groups", "read_sidecar"]
+__all__ = ["MAPS", "OPTIONAL", "SUFFIXES", "find_entries", "find_root", "read_groups", "read_people", "read_sidecar"]
 
 SUFFIXES = {"pd": "PDmap", "r1": "R1map", "r2star": "R2starmap", "mtsat": "MTsat", "r2": "R2map"}
 """BIDS suffix of each map."""
@@ -65,17 +65,12 @@ def find_entries(folder: Path, missing: Sequence[str] = ()) -> list[dict[str, An
 
 def read_groups(root: Path) -> dict[str, str]:
     """Return the ``group`` of each participant in ``participants.tsv`` here or up to two folders above."""
-    for folder in (root, *root.parents[:2]):
-        table = folder / "participants.tsv"
-        if table.is_file():
-            with table.open(encoding="utf-8-sig", newline="") as lines:
-                rows = list(csv.DictReader(lines, delimiter="\t"))
-            return {
-                str(row["participant_id"]): str(row["group"])
-                for row in rows
-                if row.get("participant_id") and row.get("group") not in (None, "", "n/a")
-            }
-    return {}
+    return _read_column(root, "group")
+
+
+def read_people(root: Path) -> dict[str, str]:
+    """Return the ``person`` of each participant that has one, likewise; subjects may be several of one person's."""
+    return _read_column(root, "person")
 
 
 def read_sidecar(path: str | Path) -> dict[str, Any]:
@@ -87,6 +82,20 @@ def read_sidecar(path: str | Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _read_column(root: Path, column: str) -> dict[str, str]:
+    for folder in (root, *root.parents[:2]):
+        table = folder / "participants.tsv"
+        if table.is_file():
+            with table.open(encoding="utf-8-sig", newline="") as lines:
+                rows = list(csv.DictReader(lines, delimiter="\t"))
+            return {
+                str(row["participant_id"]): str(row[column])
+                for row in rows
+                if row.get("participant_id") and row.get(column) not in (None, "", "n/a")
+            }
+    return {}
 
 
 def _has_maps(root: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from scripts.data.layout import MAPS, OPTIONAL, find_entries, find_root, read_groups, read_sidecar
+from scripts.data.layout import MAPS, OPTIONAL, find_entries, find_root, read_groups, read_people, read_sidecar
 from scripts.data.units import LABELS, LIMITS, UNITS, check_settings, convert, guess_units, white_matter_median
 from scripts.errors import InputError
 from scripts.io.header import check_same_grid
@@ -47,7 +47,7 @@ def find_subjects(dataset_dir: str | Path, *, missing: Sequence[str] = ()) -> li
 
     Returns:
         Entries ``{"subject", "session", "group", "pd", "r1", "r2star", "mtsat", "r2"}``; maps are paths
-        or None.
+        or None. Where ``participants.tsv`` tells whose head a subject is, also ``"person"``.
 
     Raises:
         InputError: if there is no dataset or no subject; if a map is missing, given twice or unreadable; if
@@ -57,7 +57,7 @@ def find_subjects(dataset_dir: str | Path, *, missing: Sequence[str] = ()) -> li
     if isinstance(missing, str) or unknown:
         raise InputError(f"missing={missing!r}: give a list of mtsat and r2star, the maps that may be absent")
     root = find_root(dataset_dir)
-    groups = read_groups(root)
+    groups, people = read_groups(root), read_people(root)
     found: list[dict[str, Any]] = []
     problems: list[InputError] = []
     for folder in sorted(path for path in root.glob("sub-*") if path.is_dir()):
@@ -68,7 +68,8 @@ def find_subjects(dataset_dir: str | Path, *, missing: Sequence[str] = ()) -> li
         except InputError as error:
             problems.append(error)
             continue
-        found.extend({**entry, "group": groups.get(folder.name)} for entry in entries)
+        person = {"person": people[folder.name]} if folder.name in people else {}
+        found.extend({**entry, "group": groups.get(folder.name), **person} for entry in entries)
     if problems:
         more = f" ({len(problems) - 1} more subjects have problems)" if len(problems) > 1 else ""
         raise InputError(f"{problems[0]}{more}")
@@ -190,7 +191,7 @@ def _check_brain(subject: Mapping[str, Any], brain: np.ndarray, affine: np.ndarr
     if not brain.any():
         raise InputError(f"{subject['pd']} and {subject['r1']} are positive in no common voxel: check both maps")
     litres = float(brain.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1e6
-    if litres > _LARGEST_BRAIN:
+    if litres > _LARGEST_BRAIN and read_sidecar(subject["pd"]).get("SkullStripped") is not False:
         logger.warning("%s: PD and R1 are positive in %.1f l; were the maps masked?", subject["subject"], litres)
 
 

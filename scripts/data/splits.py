@@ -34,7 +34,11 @@ logger = logging.getLogger(__name__)
 
 
 def split_subjects(
-    names: Iterable[str], fractions: Sequence[float] = (0.7, 0.1), *, test: Iterable[str] = ()
+    names: Iterable[str],
+    fractions: Sequence[float] = (0.7, 0.1),
+    *,
+    test: Iterable[str] = (),
+    people: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the split of the sorted subjects: the first 70 % training, the next 10 % validation, rest test.
 
@@ -46,6 +50,8 @@ def split_subjects(
         names: names of subjects, in any order.
         fractions: of training and of validation, both positive, together below 1.
         test: names of further subjects that are all tested on, such as those of other sites.
+        people: name -> person, where several subjects are one person's: then the sorted people are split, and all
+            subjects of a person go together.
 
     Returns:
         ``{"training": [...], "validation": [...], "test": [...], "sha256": hash of the three lists}``.
@@ -58,12 +64,15 @@ def split_subjects(
         raise InputError("no subjects to split: check dataset_dir")
     if len(fractions) != 2 or min(fractions) <= 0 or sum(fractions) >= 1:
         raise InputError(f"fractions={tuple(fractions)}: give two positive numbers that add up to less than 1")
-    n = len(ordered)
+    of = {name: (people or {}).get(name, name) for name in ordered}
+    units = sorted(set(of.values()))
+    n = len(units)
     n_training = max(1, min(int(n * fractions[0]), n - 2))
     n_validation = min(max(1, int(n * fractions[1])), n - n_training - 1) if n > 2 else 0
     ends = (n_training, n_training + n_validation, n)
     starts = (0, *ends)
-    parts = {part: ordered[start:end] for part, start, end in zip(PARTS, starts, ends, strict=False)}
+    members = {part: set(units[start:end]) for part, start, end in zip(PARTS, starts, ends, strict=False)}
+    parts = {part: [name for name in ordered if of[name] in members[part]] for part in PARTS}
     parts["test"] = sorted({*parts["test"], *test})
     return {**parts, "sha256": _hash(parts)}
 
@@ -78,7 +87,8 @@ def select(
     """Return the entries of ``data`` whose ``"subject"`` is in one part of a split, in their order.
 
     Args:
-        data: entries with a ``"subject"``; several entries (sessions) of one subject stay together.
+        data: entries with a ``"subject"``; several entries (sessions) of one subject stay together, and so do all
+            subjects of one ``"person"``, where entries have that.
         split: ``training``, ``validation`` or ``test``.
         splits: a split, or the JSON file of one; None makes it from the subjects of ``data``.
         fractions: of training and validation, where the split is made here.
@@ -90,7 +100,8 @@ def select(
         raise InputError(f"split={split!r} is unknown: choose from {', '.join(PARTS)}")
     present = {str(entry["subject"]) for entry in data}
     if splits is None:
-        splits = split_subjects(present, fractions)
+        people = {str(entry["subject"]): str(entry["person"]) for entry in data if entry.get("person")}
+        splits = split_subjects(present, fractions, people=people)
     elif not isinstance(splits, Mapping):
         splits = read_split(splits)
     wanted = set(splits[split])

@@ -17,12 +17,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from scripts.data.layout import MAPS
+from scripts.data.layout import MAPS, read_sidecar
 from scripts.data.qmri import load_maps, substitutes
 from scripts.data.store_read import StoreHeader, read_store_header
 from scripts.data.units import check_settings
 from scripts.errors import InputError
 from scripts.io.files import atomic_write
+from scripts.io.header import check_same_grid
+from scripts.io.read import read_header, read_volume
 from scripts.parallel import Threads, progress_bar, run_jobs
 
 __all__ = ["prepare_store"]
@@ -112,9 +114,10 @@ def _build(entry: Mapping[str, Any], store: Path, settings: Mapping[str, Any]) -
         settings=settings,
         substitutes=substitutes(entry),
     )
+    voxels = _draw_voxels(_brain_alone(entry, brain, box))
     try:
         atomic_write(store, lambda part: np.save(part, half))
-        atomic_write(store.with_suffix(".voxels.npy"), lambda part: np.save(part, _draw_voxels(brain)))
+        atomic_write(store.with_suffix(".voxels.npy"), lambda part: np.save(part, voxels))
         text = json.dumps(asdict(header), indent=1) + "\n"
         atomic_write(store.with_suffix(".json"), lambda part: part.write_text(text, encoding="utf-8"))
     except OSError as error:
@@ -127,6 +130,17 @@ def _bounding_box(brain: np.ndarray) -> tuple[slice, slice, slice] | None:
         return None
     first, second, third = (slice(int(found[0]), int(found[-1]) + 1) for found in hits)
     return first, second, third
+
+
+def _brain_alone(entry: Mapping[str, Any], head: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
+    """Return what of the maps is brain: of a whole head, what the segmentation beside them names, if there is one."""
+    density = Path(entry["pd"])
+    segmentation = density.with_name(density.name.replace("_PDmap.nii", "_dseg.nii"))
+    if read_sidecar(density).get("SkullStripped") is not False or not segmentation.is_file():
+        return head
+    check_same_grid(read_header(density), read_header(segmentation))
+    brain: np.ndarray = (read_volume(segmentation)[0][box] > 0) & head
+    return brain if brain.any() else head
 
 
 def _draw_voxels(brain: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ __all__ = ["EMBEDDED", "pretraining_data"]
 logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
+_FRACTIONS, _FRACTIONS_OF_PEOPLE = (0.7, 0.1), (0.7, 0.15)
 
 
 def pretraining_data(
@@ -30,7 +31,7 @@ def pretraining_data(
     work_dir: str | Path,
     *,
     embedded: Mapping[str, Any] | None = None,
-    fractions: Sequence[float] = (0.7, 0.1),
+    fractions: Sequence[float] | None = None,
     missing: Sequence[str] = (),
     units: Mapping[str, str] | str = "auto",
     nan: Literal["error", "zero"] = "error",
@@ -42,8 +43,10 @@ def pretraining_data(
         dataset_dir: a BIDS derivative of quantitative maps, or ``embedded`` for the simulated cohort, which is
             made on first use.
         work_dir: where the embedded cohort and the cache of cropped maps go.
-        embedded: subjects, seed and spacing of the embedded cohort.
-        fractions: shares of the sorted subjects for training and validation; the rest is held out.
+        embedded: subjects, seed and spacing of the embedded cohort; label_maps, whole_heads and lesions, see
+            `scripts.cohort.qmri_cohort.make_qmri_cohort`.
+        fractions: shares of the sorted subjects for training and validation; the rest is held out. None is 0.7 and
+            0.1; 0.7 and 0.15 of the people where several subjects are one person's, who all stay together.
         missing: maps that subjects may lack, see `scripts.data.qmri.find_subjects`.
         units: units of the maps where they cannot be told, see `scripts.data.qmri.load_maps`.
         nan: ``error`` refuses maps that hold NaN or Inf, ``zero`` sets such voxels to 0.
@@ -58,7 +61,7 @@ def pretraining_data(
     """
     work_dir = Path(work_dir)
     return main_process_first(
-        lambda: _prepare(dataset_dir, work_dir, dict(embedded or {}), tuple(fractions), missing, units, nan, jobs)
+        lambda: _prepare(dataset_dir, work_dir, dict(embedded or {}), fractions, missing, units, nan, jobs)
     )
 
 
@@ -66,7 +69,7 @@ def _prepare(
     dataset_dir: str | Path,
     work_dir: Path,
     embedded: dict[str, Any],
-    fractions: tuple[float, ...],
+    fractions: Sequence[float] | None,
     missing: Sequence[str],
     units: Mapping[str, str] | str,
     nan: Literal["error", "zero"],
@@ -82,7 +85,9 @@ def _prepare(
             raise InputError(msg)
     subjects = find_subjects(folder, missing=missing)
     stored = prepare_store(subjects, work_dir / "cache" / _slug(folder), units=units, nan=nan, jobs=jobs)
-    split = split_subjects([entry["subject"] for entry in stored], fractions)
+    people = {entry["subject"]: entry["person"] for entry in stored if entry.get("person")}
+    fractions = fractions or (_FRACTIONS_OF_PEOPLE if people else _FRACTIONS)
+    split = split_subjects([entry["subject"] for entry in stored], fractions, people=people)
     write_split(split, work_dir / "split.json")
     parts: dict[str, Any] = {part: select(stored, part, splits=split) for part in PARTS}
     counts = ", ".join(f"{len(parts[part])} {part}" for part in PARTS)

@@ -105,6 +105,19 @@ def test_further_test_subjects_leave_the_other_parts_alone():
     assert more["sha256"] != alone["sha256"]
 
 
+def test_subjects_of_one_person_go_together():
+    people = {name: f"person-{i % 20:02d}" for i, name in enumerate(names(51))}
+    split = split_subjects(names(51), (0.7, 0.15), people=people)
+    persons = [{people[name] for name in split[part]} for part in PARTS]
+    assert [len(part) for part in persons] == [14, 3, 3]
+    assert len(set.union(*persons)) == 20
+    assert sorted(name for part in PARTS for name in split[part]) == names(51)
+    assert all(split[part] == sorted(split[part]) for part in PARTS)
+    data = [{"subject": name, "person": people[name]} for name in names(51)]
+    for part in PARTS:
+        assert [entry["subject"] for entry in select(data, part, fractions=(0.7, 0.15))] == split[part]
+
+
 def test_a_claimed_split_refuses_another(tmp_path):
     path = tmp_path / "run" / "split.json"
     split = split_subjects(names(10))
