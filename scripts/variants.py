@@ -49,7 +49,15 @@ ENCODERLESS: Mapping[str, str] = MappingProxyType(
 )
 """Variants without a pretraining -> the bundles' option ``encoder``."""
 
-_CHANGES = {"no_l1": "no L1", "4_views": "4 views", "vicreg": "VICReg", "levels": "pooled levels"}
+_CHANGES = {
+    "no_l1": "no L1",
+    "4_views": "4 views",
+    "vicreg": "VICReg",
+    "levels": "pooled levels",
+    "maps": "map regression",
+    "dense": "voxel contrast",
+    "maps_dense": "maps and voxels",
+}
 
 
 def variant_order(names: Iterable[str]) -> list[str]:
