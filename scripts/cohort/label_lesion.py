@@ -28,7 +28,7 @@ _ENDINGS = (".nii.gz", ".nii")
 _MEDIAN_ML, _SPREAD = 60.0, 1.0  # log-normal; chronic lesions with aphasia: a fifth below 25 ml, a fifth above 140 ml
 _RANGE_ML = (2.0, 350.0)
 _LEAST_ML = 0.05  # of a mask that is worth laying
-_TRIED = 24  # masks read to choose from
+_TRIED = 16  # masks read to choose from
 _AROUND = 6  # voxels around a mask within which its distance is known
 # Cerebrum of the ICBM 2009 average brain [mm MNI], and the pitch of its line from cerebellum to caudate nuclei.
 _CEREBRUM = np.array([[-71.0, -106.0, -51.0], [71.0, 73.0, 82.0]])
@@ -107,21 +107,42 @@ def lay_lesion(
         fluid: (N,) share of fluid, and of what is not brain.
         rng: draws the cavity and the unevenness of its border.
     """
+    depth, index = _depths(mask, affine, person, place.points)
+    last = np.array(depth.shape, np.float32)[:, None]
+    near: NDArray[np.bool_] = np.all((index > 0.0) & (index < last - 1.0), axis=0)
+    found = ndimage.map_coordinates(depth, index[:, near], order=1, mode="nearest")
+    rough, fine = _uneven(place, near, rng)
+    border: Array = found + np.float32(0.6) * fine[0]
+    extent = (ramp(border) * (1.0 - np.clip(fluid[near], 0.0, 1.0))).astype(np.float32)
+    hollowed = hollow(extent, border, float(rng.uniform(0.3, 0.9)), rough, fine[1])
+    parts = np.zeros((3, len(near)), np.float32)
+    parts[:, near] = hollowed.extent, hollowed.cavity, hollowed.gliosis
+    return Lesion(*parts)
+
+
+def _depths(mask: NDArray[np.bool_], affine: Array64, person: LabelMap, points: Array) -> tuple[Array, Array]:
+    """Return distances [mm] from a mask's border, (I, J, K), positive inside; and where points (3, N) lie in them."""
     (box,) = ndimage.find_objects(mask.astype(np.uint8))
     width = np.linalg.norm(affine[:3, :3], axis=0)
     inner = np.pad(mask[box], _AROUND)
     depth = ndimage.distance_transform_edt(inner, width) - ndimage.distance_transform_edt(~inner, width)
     start = np.array([part.start - _AROUND for part in box])
     matrix = np.linalg.inv(affine) @ np.vstack([to_mni(person), (0.0, 0.0, 0.0, 1.0)])
-    index = matrix[:3, :3].astype(np.float32) @ place.points + (matrix[:3, 3] - start).astype(np.float32)[:, None]
-    far = -float(_AROUND * width.min())
-    found = ndimage.map_coordinates(depth.astype(np.float32), index, order=1, mode="constant", cval=far)
-    axes = place.box_grid.axes()
-    rough = sample_lattice(white_lattice(rng, 15.0, 2, BOX), axes)[:, place.inside]
-    fine = sample_lattice(white_lattice(rng, 5.0, 2, BOX), axes)[:, place.inside]
-    border: Array = found + np.float32(0.6) * fine[0]
-    extent = (ramp(border) * (1.0 - np.clip(fluid, 0.0, 1.0))).astype(np.float32)
-    return hollow(extent, border, float(rng.uniform(0.3, 0.9)), rough, fine[1])
+    index: Array = matrix[:3, :3].astype(np.float32) @ points + (matrix[:3, 3] - start).astype(np.float32)[:, None]
+    return depth.astype(np.float32), index
+
+
+def _uneven(place: Place, near: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return two rough and two fine random fields, (2, M) each, in the M of N voxels that are ``near``."""
+    volume = np.zeros(place.inside.shape, bool)
+    volume[place.inside] = near
+    rough, fine = (white_lattice(rng, spacing, 2, BOX) for spacing in (15.0, 5.0))
+    boxes = ndimage.find_objects(volume.astype(np.uint8))
+    if not boxes:
+        return np.zeros((2, 0), np.float32), np.zeros((2, 0), np.float32)
+    axes = [axis[part] for axis, part in zip(place.box_grid.axes(), boxes[0], strict=True)]
+    inside = volume[boxes[0]]
+    return sample_lattice(rough, axes)[:, inside], sample_lattice(fine, axes)[:, inside]
 
 
 def _pitch(person: LabelMap, spacing: Array64) -> float:

@@ -16,8 +16,7 @@ from scripts.cohort.lattice import Array64, Box, sample_lattice, white_lattice
 __all__ = ["split_soft_tissue"]
 
 _SKIN = 2.0  # mm of what is labelled as skin; the rest is fat
-_FAT = 2.5  # mm of fat under that, and how much patches add
-_PATCH = 2.5
+_FAT, _PATCH = 4.0, 2.0  # mm of fat under that, and how much patches add
 _REACH = 9  # mm
 _ORBIT, _BEHIND = 23.0, 9.0  # mm: radius of the fat, and how far behind the eye's middle it is centred
 

@@ -3,7 +3,8 @@
 Ids are FreeSurfer's; those from 502 on lie outside the brain, as SimNIBS numbers them and SynthSeg's training maps
 carry them. Values of the brain are `scripts.cohort.tissue_values.TABLE`'s; those of its other regions keep the ratio
 to white matter or the difference to cortex that multi-parametric maps show (Cooper et al. 2020, data of clinicalMPM);
-those around the brain are `scripts.cohort.head.OUTER`'s. Blood: T1 1.65 s at 3 T (Lu 2004, MRM 52:679) and T2 of about
+those around the brain are `scripts.cohort.head.OUTER`'s, but muscle, whose fat is told apart here, is nearer to
+T1 1412 and T2 50 ms (Stanisz 2005, MRM 54:507). Blood: T1 1.65 s at 3 T (Lu 2004, MRM 52:679) and T2 of about
 80 ms. Mucosa and choroid plexus are assumptions.
 """
 
@@ -115,6 +116,7 @@ _MIXTURES = MappingProxyType(
 # 7:95), more than the people of one scanner that the tables come from.
 _WIDER = 1.5
 _PARCELS = ((1000, 3000, "grey"), (3000, 5000, "white"), (11000, 13000, "grey"), (13000, 15000, "white"))
+_AROUND = MappingProxyType({**OUTER, "muscle": (70.0, 0.74, 32.0, 22.0, 0.9)})
 _OUTER_BETWEEN, _OUTER_WITHIN = 0.07, 0.06  # of the mean of each map
 
 
@@ -154,7 +156,7 @@ def draw_tissues(rng: np.random.Generator) -> tuple[Array, Array]:
     for name, row in _MORE.items():
         mean, between, within[name] = np.array(row, np.float32).T
         drawn[name] = mean + _WIDER * between * rng.standard_normal(len(MAPS)).clip(-2.0, 2.0).astype(np.float32)
-    for name, values in OUTER.items():
+    for name, values in _AROUND.items():
         scale = np.exp(_OUTER_BETWEEN * rng.standard_normal(len(MAPS)).clip(-2.0, 2.0))
         drawn[name] = (np.array(values) * scale).astype(np.float32)
         within[name] = np.float32(_OUTER_WITHIN) * drawn[name]
