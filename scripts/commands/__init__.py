@@ -11,7 +11,11 @@ __all__ = ["COMMANDS"]
 COMMANDS: dict[str, Any] = {
     "cohort": {"qmri": data.cohort_qmri, "ixi": data.cohort_ixi, "arc": data.cohort_arc},
     "prepare": {"ixi": data.prepare_ixi, "arc": data.prepare_arc, "qmri": data.prepare_qmri},
-    "benchmark": {"inference": networks.benchmark_inference, "views": networks.benchmark_views},
+    "benchmark": {
+        "gpu": networks.benchmark_gpu,
+        "inference": networks.benchmark_inference,
+        "views": networks.benchmark_views,
+    },
     "demo": networks.demo,
     "experiment": {"run": experiment.run, "report": experiment.report, "compare": experiment.compare},
     "export": {"encoder": sharing.export_encoder},

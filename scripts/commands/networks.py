@@ -7,7 +7,7 @@ from functools import partial
 from scripts.switches import is_given
 from scripts.tasks import TASKS
 
-__all__ = ["benchmark_inference", "benchmark_views", "demo", "gallery", "predict"]
+__all__ = ["benchmark_gpu", "benchmark_inference", "benchmark_views", "demo", "gallery", "predict"]
 
 
 def benchmark_views(
@@ -25,6 +25,42 @@ def benchmark_views(
     from scripts.benchmark.views import benchmark
 
     benchmark(repeats=repeats, patch_size=patch_size, batch_size=batch_size, memory=memory, device=device)
+
+
+def benchmark_gpu(
+    minutes: float = 8.0,
+    out: str = "gpu.json",
+    device: str = "cuda",
+    patch_size: int = 96,
+    batch_size: int = 8,
+    features: tuple[int, ...] = (64, 128, 256, 512, 768),
+    spacing: float = 1.0,
+    steps: int = 300,
+) -> None:
+    """Measure what one GPU makes of the full-size pretraining and of inference, within some minutes.
+
+    Args:
+        minutes: time for all; a part that does not fit any more is left out and named.
+        out: JSON file to write, after each part.
+        device: where; cpu tries the command itself.
+        patch_size: side of the views [voxels].
+        batch_size: anatomies a step, two views each.
+        features: widths of the encoder.
+        spacing: voxel size of the simulated maps [mm].
+        steps: training steps whose loss is followed.
+    """
+    from scripts.benchmark.gpu import benchmark
+
+    benchmark(
+        minutes,
+        out,
+        device=device,
+        patch_size=patch_size,
+        batch_size=batch_size,
+        features=tuple(features),
+        spacing=spacing,
+        steps=steps,
+    )
 
 
 def benchmark_inference(

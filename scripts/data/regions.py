@@ -41,17 +41,28 @@ class RegionDataset(Dataset[dict[str, Any]]):
         region_size: side R of a region, in voxels.
         batch_size: regions per step over all processes.
         seed: of every draw.
+        resident: leave the reading to `scripts.data.resident.ResidentRegions`: items then have ``store`` (the path)
+            and ``corner`` (3,) in place of the maps.
 
     Raises:
         InputError: if there are fewer subjects than ``batch_size``, or a number is out of range.
     """
 
-    def __init__(self, data: Sequence[Mapping[str, Any]], region_size: int, batch_size: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        region_size: int,
+        batch_size: int,
+        seed: int = 0,
+        *,
+        resident: bool = False,
+    ) -> None:
         _require_at_least(1, region_size=region_size, batch_size=batch_size)
         _require_at_least(0, seed=seed)
         self.region_size = region_size
         self.batch_size = batch_size
         self.seed = seed
+        self.resident = resident
         self._scans: dict[str, list[tuple[str, tuple[int, ...], tuple[int, ...]]]] = {}
         channels, small = set(), []
         for entry in data:
@@ -78,16 +89,26 @@ class RegionDataset(Dataset[dict[str, Any]]):
         draw = np.random.default_rng([_REGION, self.seed, step, slot])
         scans = self._scans[subject]
         store, shape, offset = scans[int(draw.integers(len(scans)))]
-        voxels = read_voxels(store)
+        voxels = self.candidates(store, draw)
         start = self._place(voxels[int(draw.integers(len(voxels)))], shape, draw)
-        region = read_region(store, start.tolist(), (self.region_size,) * 3, channels=self.channels)
         return {
-            "maps": torch.from_numpy(region),
+            **self.read(store, start),
             "subject": subject,
             "start": torch.from_numpy(start + np.asarray(offset, dtype=np.int64)),
             "step": step,
             "slot": slot,
         }
+
+    def candidates(self, store: str, draw: np.random.Generator) -> np.ndarray:
+        """Return the voxels (n, 3) that a region of a scan may be drawn around."""
+        return read_voxels(store)
+
+    def read(self, store: str, start: np.ndarray) -> dict[str, Any]:
+        """Return the maps of the region whose first voxel is ``start``, or where they are found."""
+        if self.resident:
+            return {"store": store, "corner": torch.from_numpy(start)}
+        region = read_region(store, start.tolist(), (self.region_size,) * 3, channels=self.channels)
+        return {"maps": torch.from_numpy(region)}
 
     def _place(self, voxel: np.ndarray, shape: Sequence[int], draw: np.random.Generator) -> np.ndarray:
         """Return the first voxel (3,) int64 of a region around ``voxel`` in a volume of ``shape``.

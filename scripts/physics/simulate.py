@@ -13,6 +13,7 @@ from scripts.physics.mp2rage import mp2rage
 from scripts.physics.mprage import mprage, mprage_closed_form
 from scripts.physics.protocols import Protocol
 from scripts.physics.signals import flair, fse, gre
+from scripts.physics.transfer import to_device
 
 __all__ = ["R2Source", "simulate"]
 
@@ -200,7 +201,7 @@ def _settings(protocols: Sequence[Protocol], like: Tensor) -> _Settings:
     """Each parameter as a (b, 1) tensor; one transfer to the device for all."""
     names = list(protocols[0].parameters)
     table = torch.tensor([[p.parameters[name] for p in protocols] for name in names], dtype=torch.float64)
-    return dict(zip(names, table.to(like.dtype).to(like.device)[..., None], strict=True))
+    return dict(zip(names, to_device(table.to(like.dtype), like.device)[..., None], strict=True))
 
 
 def _slabs(voxels: int, step: int) -> Iterator[slice]:
@@ -217,7 +218,7 @@ def _index(members: list[int], device: torch.device) -> Tensor | slice:
     """An index of the first axis that keeps it; a slice for a single member, which copies nothing."""
     if len(members) == 1:
         return slice(members[0], members[0] + 1)
-    return torch.tensor(members, device=device)
+    return to_device(torch.tensor(members), device)
 
 
 def _check(maps: Tensor, protocols: Sequence[Protocol], rows: Sequence[int], r2: Tensor | None, r2_from: str) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from scripts.physics.fields import multiplicative_field
 from scripts.physics.noise import rician
+from scripts.physics.transfer import to_device
 
 __all__ = ["blank_mask", "corrupt", "truncate_k_space"]
 
@@ -81,10 +82,10 @@ def corrupt(signal: Tensor, mask: Tensor, params: dict[str, Tensor], noise: Tens
     size = (signal.shape[2], signal.shape[3], signal.shape[4])
     power = signal.flatten(1).square().sum(1) / mask.flatten(1).sum(1).clamp(min=1)
     rings = (params["gibbs"] < 1).any(1)
-    params = {name: value.to(signal.device, non_blocking=True) for name, value in params.items()}
+    params = {name: to_device(value, signal.device) for name, value in params.items()}
     image = signal * multiplicative_field(params["bias"], size)
     if rings.any():
-        rows = rings.nonzero()[:, 0].to(signal.device)
+        rows = to_device(rings.nonzero()[:, 0], signal.device)
         image = image.index_copy(0, rows, truncate_k_space(image[rows], params["gibbs"][rows]))
     sigma = (params["noise"] * power.sqrt()).view(-1, 1, 1, 1, 1)
     image = rician(image, sigma, noise)

@@ -13,6 +13,7 @@ from torch import Tensor
 from scripts.errors import InputError
 from scripts.physics import load_prior, simulate
 from scripts.physics.fields import evaluate_bspline, multiplicative_field
+from scripts.physics.transfer import to_device
 from scripts.views.corrupt import corrupt
 from scripts.views.draw import ViewParameters, draw_protocols, draw_views, generator_for, share_geometry
 from scripts.views.normalise import normalise
@@ -140,11 +141,12 @@ class ViewGenerator:
         mask = torch.empty(size, dtype=torch.bool, device=maps.device)
         for rows in self._blocks(len(params.protocols), len(maps), maps.device):
             made = self._block(maps, params.select(rows), rows)
+            index = to_device(torch.tensor(rows), maps.device)
             for whole, part in zip((image, target, mask), made, strict=True):
-                whole.index_copy_(0, torch.tensor(rows, device=maps.device), part)
+                whole.index_copy_(0, index, part)
         found: dict[str, Any] = {"image": image, "target": target, "mask": mask, "params": params}
         if with_maps:
-            found["maps"] = self.warped_maps(maps, params)
+            found["maps"] = self.warp(maps[:, :4], params)
         return found
 
     def clean(self, maps: Tensor, params: ViewParameters, rows: Sequence[int] | None = None) -> Tensor:
@@ -156,22 +158,20 @@ class ViewGenerator:
             rows: the position of each of them among all views of the batch; None is 0 to N - 1.
         """
         rows = range(len(params.protocols)) if rows is None else rows
-        warped = _resample(self.signal(maps, params, rows), params.control.to(maps.device), self.patch_size)
+        warped = _resample(self.signal(maps, params, rows), to_device(params.control, maps.device), self.patch_size)
         peak = warped.amax(dim=(1, 2, 3, 4), keepdim=True)
         return warped.mul_(1 / peak.clamp(min=torch.finfo(warped.dtype).tiny))
 
     @torch.no_grad()
-    def warped_maps(self, maps: Tensor, params: ViewParameters) -> Tensor:
-        """Return the maps that each of N views shows, (N, 4, P, P, P) float32; 0 outside of the region.
+    def warp(self, volumes: Tensor, params: ViewParameters) -> Tensor:
+        """Return volumes of the region, warped as each of N views is, (N, C, P, P, P) float32; 0 outside of it.
 
         Args:
-            maps: as `apply` takes them.
+            volumes: (B, C, R, R, R).
             params: parameters of N = V * B views, view-major.
         """
-        control = params.control.to(maps.device)
-        volumes = maps[:, :4].float()
-        each = [_resample(volumes, part, self.patch_size) for part in control.split(len(maps))]
-        return torch.cat(each)
+        control = to_device(params.control, volumes.device)
+        return torch.cat([_resample(volumes.float(), part, self.patch_size) for part in control.split(len(volumes))])
 
     def signal(self, maps: Tensor, params: ViewParameters, rows: Sequence[int]) -> Tensor:
         """Return the simulated signal of views over the whole region, (N, 1, R, R, R); see `clean`."""
@@ -180,7 +180,7 @@ class ViewGenerator:
         transmit = None
         if self.ranges.transmit:
             region = (maps.shape[2], maps.shape[3], maps.shape[4])
-            transmit = multiplicative_field(params.transmit.to(maps.device), region)
+            transmit = multiplicative_field(to_device(params.transmit, maps.device), region)
         return simulate(
             maps[:, :4],
             params.protocols,

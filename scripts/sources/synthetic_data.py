@@ -1,0 +1,53 @@
+"""The subjects of a task that is trained on simulated contrasts: quantitative maps with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.data.labels import attach_labels
+from scripts.data.splits import PARTS
+from scripts.ranks import main_process_first
+from scripts.sources.pretraining_data import pretraining_data
+
+__all__ = ["SYNTHETIC", "synthetic_data"]
+
+SYNTHETIC = "synthetic"
+"""The modality of a network that was trained on simulated contrasts: it takes any."""
+
+
+def synthetic_data(
+    dataset_dir: str | Path,
+    work_dir: str | Path,
+    *,
+    embedded: Mapping[str, Any] | None = None,
+    fractions: Sequence[float] = (0.7, 0.1),
+    label_suffix: str = "dseg",
+    jobs: int = 2,
+) -> dict[str, Any]:
+    """Find, check, split and cache subjects of quantitative maps with their labels.
+
+    Args:
+        dataset_dir: a BIDS derivative of quantitative maps with ``*_dseg.nii.gz``, or ``embedded``.
+        work_dir: where the embedded cohort and the cache of cropped maps go.
+        embedded: arguments of the embedded cohort.
+        fractions: shares of the subjects, or of the people, for training and validation.
+        label_suffix: of the label files.
+        jobs: subjects that are prepared side by side.
+
+    Returns:
+        What `scripts.sources.pretraining_data.pretraining_data` returns, each subject with ``labels``, and
+        ``subjects`` that are trained on, in words.
+
+    Raises:
+        InputError: for anything about maps or labels that does not fit.
+    """
+    data = pretraining_data(dataset_dir, work_dir, embedded=embedded, fractions=fractions, jobs=jobs)
+
+    def label() -> dict[str, list[dict[str, Any]]]:
+        return {part: attach_labels(data[part], label_suffix) for part in PARTS}
+
+    parts = main_process_first(label)
+    names = sorted({entry["subject"] for entry in parts["training"]})
+    return {**data, **parts, "subjects": f"simulated contrasts of {len(names)} subjects, {names[0]} to {names[-1]}"}
