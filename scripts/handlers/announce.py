@@ -173,11 +173,12 @@ class AnnounceTask(_Announcement):
         """Return the task, its subjects, and where the encoder comes from."""
         settings, made = self.checkpointing.settings, self.task_network
         state = "" if not made.encoder_sha else ", frozen" if made.frozen else ", trained along"
-        return [
+        lines = [
             f"Training {self.what} on {settings['modality']}: {settings['batch_size']} patches of "
             f"{settings['patch_size']}^3 voxels a step, from {self.data['subjects']}",
             f"Encoder: {made.source}{state}",
         ]
+        return [*lines, f"Decoder: {made.decoder}"] if made.decoder else lines
 
     def results(self) -> list[str]:
         """Return where the weights lie and how good they were."""

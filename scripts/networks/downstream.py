@@ -32,6 +32,7 @@ class TaskNetwork:
         source: what was loaded, in words.
         frozen: whether the encoder is.
         start_sha: SHA-256 of the weights of the whole network that training starts from, empty without.
+        decoder: what was loaded into its decoder and whether that trains, in words, empty without.
     """
 
     network: nn.Module
@@ -40,6 +41,7 @@ class TaskNetwork:
     source: str
     frozen: bool
     start_sha: str = ""
+    decoder: str = ""
 
 
 def task_network(
@@ -89,9 +91,8 @@ def task_network(
     if encoder_part == "encoder" or not made.encoder_sha:
         return made
     report = load_decoder(network, encoder_bundle, freeze=freeze_decoder)
-    state = ", this one frozen" if freeze_decoder else ""
-    words = f"{report.n_loaded} of {report.n_total} decoder tensors{state}"
-    return replace(made, source=f"{made.source} and {words}")
+    state = "frozen" if freeze_decoder else "trained along"
+    return replace(made, decoder=f"{report.n_loaded} of {report.n_total} tensors from {report.path}, {state}")
 
 
 def _with_encoder(network: nn.Module, encoder: str, encoder_bundle: str | Path, *, freeze: bool) -> TaskNetwork:

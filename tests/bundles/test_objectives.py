@@ -93,7 +93,7 @@ def test_its_encoder_is_measured_and_embeds(
 def test_a_task_starts_from_its_decoder(trained_objective: Path) -> None:
     network = BasicUNet(features=(*TINY["features"], 4), act="GELU", norm="instance")
     made = task_network(network, encoder_bundle=trained_objective, encoder_part="decoder")
-    assert made.source.endswith("model.pt and 24 of 24 decoder tensors")
+    assert made.decoder.startswith("24 of 24 tensors from ")
     assert made.variant == "seqinv"
 
 

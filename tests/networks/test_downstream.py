@@ -228,7 +228,8 @@ class TestDecoder:
             made = task_network(network, encoder_bundle=with_decoder, encoder_part="decoder")
         assert_equal({key: network.state_dict()[key] for key in bare}, bare)
         assert_equal(dict(network.final_conv.state_dict()), last)
-        assert made.source == f"20 of 20 encoder tensors from {with_decoder} and 24 of 24 decoder tensors"
+        assert made.source == f"20 of 20 encoder tensors from {with_decoder}"
+        assert made.decoder == f"24 of 24 tensors from {with_decoder}, trained along"
         assert f"24 of 24 decoder tensors from {with_decoder} (SHA-256 {made.encoder_sha})" in caplog.text
 
     @pytest.mark.parametrize(
