@@ -31,7 +31,7 @@ LESION = 5
 _SIGMA = 0.6  # mm, of the smoothing at 1 mm
 _LEAST = 0.02  # share of tissue from which a voxel is no air
 _REACH = 2.5  # standard deviations at which a Gaussian is cut off
-_TRACE = 0.003  # share below which a tissue does not count
+_TRACE = 1e-4  # share below which a tissue does not count
 _COARSE = 4  # voxels between those that tell where the head is
 _LOWEST = (0.5, 0.05, 0.3, 0.1, 0.0)  # of each map where there is tissue
 _PARENCHYMA = [1, 2, 4]  # in a segmentation
@@ -177,10 +177,12 @@ def _shares(tissues: NDArray[np.uint8], place: Place, sigma: Array64) -> Iterato
         wide = tuple(slice(start, part.stop + m) for start, part, m in zip(low, box, margin, strict=True))
         soft = _smooth(tissues[wide] == code, sigma)
         near = np.zeros(tissues.shape, bool)
-        near[wide] = (soft > _TRACE).numpy()
+        near[wide] = (soft > 0.0).numpy()
         chosen = np.flatnonzero(near.reshape(-1)[nearest])
         index = place.points[:, chosen] - np.array(low, np.float32)[:, None]
-        yield code, chosen, sample_volume(soft[None], index)[0]
+        share = sample_volume(soft[None], index)[0]
+        holds = share > _TRACE
+        yield code, chosen[holds], share[holds]
 
 
 def _flat(points: Array, shape: tuple[int, ...]) -> NDArray[np.intp]:

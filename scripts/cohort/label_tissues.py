@@ -115,6 +115,7 @@ _MIXTURES = MappingProxyType(
 # Sites differ by up to 3 % and people by up to 8 % in multi-centre maps (Weiskopf 2013, Frontiers in Neuroscience
 # 7:95), more than the people of one scanner that the tables come from.
 _WIDER = 1.5
+_LEAST = 0.4  # of the mean
 _PARCELS = ((1000, 3000, "grey"), (3000, 5000, "white"), (11000, 13000, "grey"), (13000, 15000, "white"))
 _AROUND = MappingProxyType({**OUTER, "muscle": (70.0, 0.74, 32.0, 22.0, 0.9)})
 _OUTER_BETWEEN, _OUTER_WITHIN = 0.07, 0.06  # of the mean of each map
@@ -151,7 +152,7 @@ def draw_tissues(rng: np.random.Generator) -> tuple[Array, Array]:
     drawn = draw_values(rng)
     for name, row in TABLE.items():
         mean = np.array(row)[:, 0]
-        drawn[name] = (mean + _WIDER * (drawn[name] - mean)).astype(np.float32)
+        drawn[name] = np.maximum(mean + _WIDER * (drawn[name] - mean), _LEAST * mean).astype(np.float32)
     within = {name: np.array(row, np.float32)[:, 2] for name, row in TABLE.items()}
     for name, row in _MORE.items():
         mean, between, within[name] = np.array(row, np.float32).T

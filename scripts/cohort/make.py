@@ -71,7 +71,9 @@ def claim(root: Path, settings: dict[str, Any]) -> None:
     if not isinstance(found, dict):
         raise InputError(f"{record} holds no settings: delete {root} and run again")
     if found != settings:
-        other = ", ".join(f"{key} {found.get(key)}" for key in settings if found.get(key) != settings[key])
+        other = ", ".join(
+            f"{key} {found.get(key)}" for key in {**settings, **found} if found.get(key) != settings.get(key)
+        )
         raise InputError(f"{root} holds a cohort made with {other}: use these settings or another --out")
     for leftover in root.glob(".part-*"):
         if leftover.is_dir():
