@@ -124,7 +124,7 @@ def describe_dataset(
             "Name": "Embedded qMRI cohort (simulated)",
             "BIDSVersion": "1.9.0",
             "DatasetType": "derivative",
-            "License": "Apache-2.0",
+            "License": "That of the label maps" if "label_maps" in settings else "Apache-2.0",
             "GeneratedBy": [
                 {
                     "Name": "seqinv cohort qmri",
