@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,10 @@ def ixi_subjects(folder: str | Path) -> list[str]:
 
 
 def split_ixi(
-    names: Iterable[str], fractions: Sequence[float] = (0.7, 0.1), training_site: str = "Guys"
+    names: Iterable[str],
+    fractions: Sequence[float] = (0.7, 0.1),
+    training_site: str = "Guys",
+    people: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return a split by subject: the training site is divided, all subjects of other sites are test subjects.
 
@@ -75,6 +78,7 @@ def split_ixi(
         names: of subjects, such as IXI002-Guys-0828.
         fractions: of the training site, for training and validation; its rest is tested on, too.
         training_site: Guys, HH or IOP.
+        people: name -> person, where several subjects are one person's, see `scripts.data.splits.split_subjects`.
 
     Raises:
         InputError: if the training site has no subject.
@@ -84,7 +88,7 @@ def split_ixi(
     if not inside:
         raise InputError(f"no subject of site {training_site} to train on: add some, or name another --training_site")
     outside = [name for name in names if name not in set(inside)]
-    return split_subjects(inside, fractions, test=outside)
+    return split_subjects(inside, fractions, test=outside, people=people)
 
 
 def _files(folder: str | Path) -> list[tuple[Path, tuple[str, str, str]]]:

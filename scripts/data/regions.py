@@ -99,7 +99,7 @@ class RegionDataset(Dataset[dict[str, Any]]):
             "slot": slot,
         }
 
-    def candidates(self, store: str, draw: np.random.Generator) -> np.ndarray:
+    def candidates(self, store: str, draw: np.random.Generator) -> np.ndarray:  # noqa: ARG002
         """Return the voxels (n, 3) that a region of a scan may be drawn around."""
         return read_voxels(store)
 

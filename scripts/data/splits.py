@@ -51,7 +51,7 @@ def split_subjects(
         fractions: of training and of validation, both positive, together below 1.
         test: names of further subjects that are all tested on, such as those of other sites.
         people: name -> person, where several subjects are one person's: then the sorted people are split, and all
-            subjects of a person go together.
+            subjects of a person go together; of ``test`` those are left out whose person is not tested on.
 
     Returns:
         ``{"training": [...], "validation": [...], "test": [...], "sha256": hash of the three lists}``.
@@ -73,7 +73,9 @@ def split_subjects(
     starts = (0, *ends)
     members = {part: set(units[start:end]) for part, start, end in zip(PARTS, starts, ends, strict=False)}
     parts = {part: [name for name in ordered if of[name] in members[part]] for part in PARTS}
-    parts["test"] = sorted({*parts["test"], *test})
+    taken = members["training"] | members["validation"]
+    further = {name for name in test if (people or {}).get(name, name) not in taken}
+    parts["test"] = sorted({*parts["test"], *further})
     return {**parts, "sha256": _hash(parts)}
 
 

@@ -1,4 +1,4 @@
-"""What makes simulated heads differ more than the data do: tissue values, skull-stripping, resolution, intensity scale."""
+"""What makes simulated heads differ more than the data do: tissue values, skull-stripping, resolution, gamma."""
 
 from __future__ import annotations
 
