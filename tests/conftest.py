@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +28,12 @@ ROOM = 4 << 30  # bytes
 
 
 def pytest_configure() -> None:
-    """Keep temporary files in memory where there is room: every MLflow store waits for a disk hundreds of times."""
+    """Keep temporary files in memory where there is room: every MLflow store waits for a disk hundreds of times.
+
+    Modules are kept compiled, also where the environment says otherwise: hundreds of processes import them.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
@@ -60,6 +67,25 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[
 
 
 @pytest.fixture(scope="session")
+def small_cohorts(shared: Callable[[str, Callable[[Path], Any]], Any]) -> dict[str, Path]:
+    """The three embedded cohorts at 4 mm, seed 0: ten subjects; heads of five (Guys), one (HH), one (IOP); seven."""
+
+    def make(folder: Path) -> dict[str, Path]:
+        from scripts.cohort.arc_cohort import make_arc_cohort
+        from scripts.cohort.ixi_cohort import make_ixi_cohort
+        from scripts.cohort.qmri_cohort import make_qmri_cohort
+
+        return {
+            "qmri": make_qmri_cohort(folder / "qmri", 10, 0, 4.0, progress=False),
+            "ixi": make_ixi_cohort(folder / "ixi", guys=5, hh=1, iop=1, seed=0, spacing=4.0, progress=False),
+            "arc": make_arc_cohort(folder / "arc", 7, seed=0, spacing=4.0, progress=False),
+        }
+
+    made: dict[str, Path] = shared("small_cohorts", make)
+    return made
+
+
+@pytest.fixture(scope="session")
 def ready_store(shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
     """An empty MLflow store, which new stores in this process and in commands are copies of."""
     path: Path = shared("ready_store", lambda folder: make_ready_store(folder / "mlruns.db"))
@@ -76,24 +102,29 @@ def commands(ready_store: Path) -> Iterator[Commands]:
 
 
 @pytest.fixture(scope="session")
-def package(commands: Commands) -> Callable[..., Any]:
-    """Pack a bundle with `scripts.package.package_bundle`; its check that the archive stands on its own is a fork."""
-    from scripts.package import package_bundle
+def checks_forked(commands: Commands) -> Callable[[], AbstractContextManager[None]]:
+    """Within it, the check that a staged bundle stands on its own is a fork; tests/package has it as a new process."""
 
     def run(words: list[str], *, cwd: Path, env: dict[str, str], **_: Any) -> Any:
         python = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
-        return commands.run(
-            words,
-            cwd=cwd,
-            env={
-                **env,
-                **python,
-            },
-        )
+        return commands.run(words, cwd=cwd, env={**env, **python})
 
-    def make(*given: Any) -> Any:
+    @contextmanager
+    def within() -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("scripts.package.stage.subprocess", SimpleNamespace(run=run))
+            yield
+
+    return within
+
+
+@pytest.fixture(scope="session")
+def package(checks_forked: Callable[[], AbstractContextManager[None]]) -> Callable[..., Any]:
+    """Pack a bundle with `scripts.package.package_bundle`."""
+    from scripts.package import package_bundle
+
+    def make(*given: Any) -> Any:
+        with checks_forked():
             return package_bundle(*given)
 
     return make

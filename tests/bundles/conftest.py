@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigWorkflow
 
-from scripts.cohort.qmri_cohort import make_qmri_cohort
 from scripts.errors import InputError, find_input_error
 from tests.commands.client import Commands
 
@@ -53,10 +52,9 @@ def _(ready_store: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def cohort(shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
+def cohort(small_cohorts: dict[str, Path]) -> Path:
     """Ten embedded subjects at 4 mm: five for training, two for validation, three held out."""
-    made: Path = shared("cohort", lambda folder: make_qmri_cohort(folder / "qmri", 10, 0, 4.0, progress=False))
-    return made
+    return small_cohorts["qmri"]
 
 
 @pytest.fixture(scope="session")

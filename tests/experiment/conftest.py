@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -8,6 +11,8 @@ import pandas as pd
 import pytest
 
 from scripts.experiment.results.collect import KEYS, Results
+from scripts.experiment.tables.all_tables import all_tables
+from scripts.experiment.tables.text import Table
 
 VARIANTS = ("base", "seqaug", "seqinv", "random")
 SITES = {"Guys": 10, "HH": 8, "IOP": 8}
@@ -149,3 +154,15 @@ def results_in(folder: Path, seed: int = 0) -> Results:
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
     return results_in(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tables_once(shared: Callable[[str, Callable[[Path], Any]], Any]) -> list[Table]:
+    made: list[Table] = shared("tables", lambda folder: all_tables(results_in(folder)))
+    return made
+
+
+@pytest.fixture
+def tables(tables_once: list[Table]) -> list[Table]:
+    """All tables of the results: their many tests of significance are done once."""
+    return copy.deepcopy(tables_once)

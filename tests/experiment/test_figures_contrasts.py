@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.cohort.qmri_cohort import make_qmri_cohort
 from scripts.data.qmri import find_subjects, load_maps
 from scripts.errors import InputError
 from scripts.experiment.figures.contrasts import contrast_gallery, protocol_lines, view_pairs
@@ -18,8 +17,8 @@ from scripts.physics import default_protocol, simulate, typical_protocols
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_qmri_cohort(tmp_path_factory.mktemp("qmri") / "maps", 3, 0, 4.0, jobs=1, progress=False)
+def cohort(small_cohorts: dict[str, Path]) -> Path:
+    return small_cohorts["qmri"]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from scripts.experiment.pages.results_page import typical_minutes, write_results
 from scripts.experiment.pages.tallies import agreement_with_paper, tallies
 from scripts.experiment.results.collect import Results
 from scripts.experiment.tables.all_tables import all_tables
-from scripts.experiment.tables.comparisons import comparison_table, overall_table
+from scripts.experiment.tables.text import Table
 from scripts.variants import VARIANTS
 
 PLACES = ["site", "modality", "fraction"]
@@ -32,6 +32,11 @@ def parts(told: list[tuple[str, float, float]]) -> pd.DataFrame:
     return pd.DataFrame([{**rows, "part": part, "gain": gain, "p_holm": p} for part, gain, p in told])
 
 
+def named(tables: list[Table], name: str) -> pd.DataFrame:
+    (frame,) = (table.frame for table in tables if table.name == name)
+    return frame
+
+
 class TestTallies:
     def test_counts_cells_and_names_what_is_clear(self) -> None:
         told = [("1% labels", 2.0, 0.01), ("100% labels", -1.0, 0.04), ("in domain", 0.5, 0.2)]
@@ -39,8 +44,8 @@ class TestTallies:
         assert (tally.cells, tally.ahead, tally.median, tally.parts) == (4, 2, 0.5, 3)
         assert (tally.better, tally.worse) == (("1% labels",), ("100% labels",))
 
-    def test_each_pair_of_each_table_has_its_own(self, results: Results) -> None:
-        found = tallies(comparison_table(results).frame, overall_table(results).frame)
+    def test_each_pair_of_each_table_has_its_own(self, tables: list[Table]) -> None:
+        found = tallies(named(tables, "comparisons"), named(tables, "comparisons_overall"))
         assert {(t.table, t.metric, t.second) for t in found} == {
             (*table, second)
             for table in (("table1", "DSC"), ("table2", "DSC"), ("table2", "HD95"), ("table3", "PSNR"))
@@ -115,11 +120,11 @@ class TestLimits:
 
 class TestPage:
     @pytest.fixture
-    def page(self, results: Results, tmp_path: Path) -> Path:
+    def page(self, results: Results, tables: list[Table], tmp_path: Path) -> Path:
         picture = tmp_path / "gallery.png"
         Image.new("RGB", (8, 8)).save(picture)
         figure = Figure(name="gallery", title="Gallery", caption="What is simulated.", path=picture)
-        return write_results_page(results, all_tables(results), [figure], tmp_path / "docs" / "RESULTS.md")
+        return write_results_page(results, tables, [figure], tmp_path / "docs" / "RESULTS.md")
 
     def test_tells_date_commit_hardware_and_duration(self, page: Path, results: Results) -> None:
         text = page.read_text(encoding="utf-8")
@@ -142,10 +147,12 @@ class TestPage:
         assert f"To run it again: `{typed[0]}` and `{typed[1]}`." in text
         assert "for the study" not in text
 
-    def test_a_part_per_grid_of_which_only_its_own_is_written_anew(self, page: Path, results: Results) -> None:
+    def test_a_part_per_grid_of_which_only_its_own_is_written_anew(
+        self, page: Path, results: Results, tables: list[Table]
+    ) -> None:
         first = page.read_text(encoding="utf-8")
         other = replace(results, grid="gpu")
-        write_results_page(other, all_tables(other), [], page)
+        write_results_page(other, tables, [], page)
         both = page.read_text(encoding="utf-8")
         assert both.startswith(first)
         assert re.findall(r"^## (.*)$", both, re.M) == [
@@ -153,7 +160,7 @@ class TestPage:
         ]
         assert re.findall(r"^# (.*)$", both, re.M) == ["Results"]
         changed = replace(results, facts={**results.facts, "hardware": "another machine"})
-        write_results_page(changed, all_tables(changed), [], page)
+        write_results_page(changed, tables, [], page)
         after = page.read_text(encoding="utf-8")
         assert "another machine" in after
         assert after.endswith(both.removeprefix(first))
@@ -172,13 +179,13 @@ class TestPage:
         path = tmp_path / "NOTES.md"
         path.write_text("# Notes\n", encoding="utf-8")
         with pytest.raises(InputError, match=r"NOTES\.md is a page of something else: give --page"):
-            write_results_page(results, all_tables(results), [], path)
+            write_results_page(results, [], [], path)
         assert path.read_text(encoding="utf-8") == "# Notes\n"
 
-    def test_the_best_are_counted(self, page: Path, results: Results) -> None:
+    def test_the_best_are_counted(self, page: Path, tables: list[Table]) -> None:
         (line,) = re.findall(r"^- \*\*Best of all in so many cells\*\*: (.*)$", page.read_text(encoding="utf-8"), re.M)
         assert len(line.split("; ")) == 4
-        frames = {table.name: table.frame for table in all_tables(results)}
+        frames = {table.name: table.frame for table in tables}
         dsc = frames["table1"].set_index(["site", "modality", "fraction"])
         best = dsc.groupby(level=[0, 1, 2])["mean"].transform("max") == dsc["mean"]
         counts = best.groupby(dsc["variant"].to_numpy()).sum()
@@ -195,9 +202,10 @@ class TestPage:
         first = results.invariance
         noise = np.random.default_rng(0).normal(0, 0.02, len(first))
         again = replace(results, invariance=pd.concat([first, first.assign(seed=1, value=first["value"] + noise)]))
-        text = write_results_page(again, all_tables(again), [], tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+        tables = all_tables(again)
+        text = write_results_page(again, tables, [], tmp_path / "RESULTS.md").read_text(encoding="utf-8")
         part = text.split("### What of SeqInv helps")[1].split("\n#")[0]
-        (table,) = [table for table in all_tables(again) if table.name == "study_differences"]
+        (table,) = [table for table in tables if table.name == "study_differences"]
         lines = re.findall(r"^- \*\*(.+?)\*\*: (.*)\.$", part, re.M)
         assert [question for question, _ in lines] == [row.label for row in table.rows]
         for row in table.frame.to_dict("records"):

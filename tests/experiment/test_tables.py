@@ -19,7 +19,7 @@ from scipy import stats
 
 from scripts.experiment.results.collect import KEYS, Results
 from scripts.experiment.tables.all_tables import all_tables, write_tables
-from scripts.experiment.tables.comparisons import comparison_table, overall_table
+from scripts.experiment.tables.comparisons import comparison_table
 from scripts.experiment.tables.paper_tables import task_tables
 from scripts.experiment.tables.study import study_differences, study_table
 from scripts.experiment.tables.text import Cell, Row, Table, render_csv, render_html, render_latex, render_markdown
@@ -74,8 +74,8 @@ def shown(table: Table) -> dict[tuple[str, str, str, str], Any]:
     return found
 
 
-def test_a_cell_is_mean_and_standard_error_of_the_subjects_own_means(results: Results) -> None:
-    cells = shown(named(task_tables(results), "table1"))
+def test_a_cell_is_mean_and_standard_error_of_the_subjects_own_means(results: Results, tables: list[Table]) -> None:
+    cells = shown(named(tables, "table1"))
     own = results.scores.query("task == 'ixi_seg' and metric == 'DSC' and variant == 'seqaug'")
     for (modality, fraction, site), part in own.groupby(["modality", "fraction", "site"]):
         subjects = [100 * np.mean(rows["value"]) for _, rows in part.groupby("subject")]
@@ -86,8 +86,8 @@ def test_a_cell_is_mean_and_standard_error_of_the_subjects_own_means(results: Re
     assert own.groupby(["modality", "fraction", "site"]).ngroups == 18
 
 
-def test_rows_and_columns_are_in_the_papers_order(results: Results) -> None:
-    table = named(task_tables(results), "table1")
+def test_rows_and_columns_are_in_the_papers_order(tables: list[Table]) -> None:
+    table = named(tables, "table1")
     places = [f"{site} [{modality}]" for site in ("GST", "HH", "IOP") for modality in ("T1w", "T2w", "PDw")]
     ours = ["In domain", *places[:3], "Out of domain", *places[3:]]
     labels = [row.label for row in table.rows]
@@ -96,13 +96,13 @@ def test_rows_and_columns_are_in_the_papers_order(results: Results) -> None:
     assert labels[len(ours) + 1 :] == places
     assert table.groups == (("1% labels", 4), ("100% labels", 4))
     assert table.columns == ("", *("Base", "SeqAug", "SeqInv", "Random") * 2)
-    table = named(task_tables(results), "table2")
+    table = named(tables, "table2")
     assert table.groups == (("DSC (%)", 4), ("HD95 (mm)", 4))
     assert [row.label for row in table.rows[:3]] == ["ARC [T1w]", "ARC [T2w]", "ARC [FLAIR]"]
 
 
-def test_best_and_second_follow_the_unrounded_means_in_the_metrics_own_direction(results: Results) -> None:
-    for table in task_tables(results):
+def test_best_and_second_follow_the_unrounded_means_in_the_metrics_own_direction(tables: list[Table]) -> None:
+    for table in tables[:4]:
         for keys, part in table.frame.groupby(["site", "modality", "fraction", "metric"]):
             ordered = part.sort_values("mean", ascending=keys[-1] == "HD95")["variant"].tolist()
             assert part.loc[part["best"], "variant"].tolist() == ordered[:1]
@@ -131,20 +131,20 @@ def test_a_variant_alone_is_not_called_the_best() -> None:
     assert [cell.rank for row in table.rows for cell in row.cells] == [0, 0]  # ours and the paper's
 
 
-def test_the_papers_numbers_stand_in_a_block_of_their_own(results: Results) -> None:
-    cells = shown(named(task_tables(results), "table1"))
+def test_the_papers_numbers_stand_in_a_block_of_their_own(tables: list[Table]) -> None:
+    cells = shown(named(tables, "table1"))
     (heading,) = {section for section, *_ in cells if "paper" in section}
     assert heading == "The paper's own numbers: real subjects, full-size network"
     found = [cells[heading, "HH [T2w]", "100% labels", name] for name in ("Base", "SeqAug", "SeqInv", "Random")]
     assert [cell.text for cell in found] == ["87.2 ± 0.3", "89.7 ± 0.2", "88.1 ± 0.3", "–"]  # noqa: RUF001
     assert [cell.rank for cell in found] == [0, 1, 2, 0]
-    cells = shown(named(task_tables(results), "table2"))
+    cells = shown(named(tables, "table2"))
     found = [cells[heading, "ARC [FLAIR]", "HD95 (mm)", name] for name in ("Base", "SeqAug", "SeqInv")]
     assert [(cell.text, cell.rank) for cell in found] == [("67.9 ± 4.8", 2), ("68.1 ± 4.3", 0), ("63.2 ± 3.3", 1)]
 
 
-def test_the_paper_has_no_numbers_for_other_sites_fractions_or_gains(results: Results) -> None:
-    gain = named(task_tables(results), "table3_gain")
+def test_the_paper_has_no_numbers_for_other_sites_fractions_or_gains(tables: list[Table]) -> None:
+    gain = named(tables, "table3_gain")
     other = grid(scores("ixi_seg", "base", [0.5, 0.6], fraction=0.5), scores("ixi_seg", "base", [0.5], site="X"))
     for table in (gain, *task_tables(other)):
         if table.name == "table3_gain":
@@ -172,8 +172,8 @@ def test_label_fractions_become_rows_where_metrics_are_columns() -> None:
     assert [row.cells[0].text for row in table.rows[:2]] == ["1.0 ± 0.0", "100.0 ± 0.0"]
 
 
-def test_captions_name_cohort_subjects_seeds_and_marks(results: Results) -> None:
-    caption = named(task_tables(results), "table1").caption
+def test_captions_name_cohort_subjects_seeds_and_marks(results: Results, tables: list[Table]) -> None:
+    caption = named(tables, "table1").caption
     for words in (
         "GST 10, HH 8, IOP 8",
         "one seed",
@@ -219,8 +219,8 @@ def test_seeds_are_averaged_within_subjects_and_their_spread_is_told() -> None:
     assert np.isnan(table.frame.set_index("variant").loc["seqinv", "spread"])
 
 
-def test_tests_are_corrected_within_each_table(results: Results) -> None:
-    for table in (comparison_table(results), overall_table(results)):
+def test_tests_are_corrected_within_each_table(tables: list[Table]) -> None:
+    for table in (named(tables, "comparisons"), named(tables, "comparisons_overall")):
         assert table.frame.groupby("table", sort=False).ngroups == 3
         for _, family in table.frame.groupby("table"):
             smallest = family["p"].idxmin()
@@ -229,13 +229,13 @@ def test_tests_are_corrected_within_each_table(results: Results) -> None:
             ordered = family.sort_values("p")
             steps = [min(1, (len(family) - k) * p) for k, p in enumerate(ordered["p"])]
             assert ordered["p_holm"].tolist() == pytest.approx([max(steps[: k + 1]) for k in range(len(steps))])
-    sizes = comparison_table(results).frame.groupby("table").size()
+    sizes = named(tables, "comparisons").frame.groupby("table").size()
     # 9 rows of 2 fractions, or 3 rows of 2 metrics, against three others
     assert sizes.to_dict() == {"table1": 54, "table2": 18, "table3": 54}
 
 
-def test_a_comparison_is_of_the_same_subjects(results: Results) -> None:
-    frame = comparison_table(results).frame
+def test_a_comparison_is_of_the_same_subjects(results: Results, tables: list[Table]) -> None:
+    frame = named(tables, "comparisons").frame
     own = results.scores.query("task == 'arc_lesion' and metric == 'HD95' and modality == 'T2w'")
     by_variant = own.pivot(index="subject", columns="variant", values="value")
     apart = by_variant["seqinv"] - by_variant["base"]
@@ -248,8 +248,8 @@ def test_a_comparison_is_of_the_same_subjects(results: Results) -> None:
     assert (row["n"], row["cohort"]) == (12, "embedded")
 
 
-def test_overall_tests_are_by_label_fraction_and_by_domain(results: Results) -> None:
-    frame = overall_table(results).frame
+def test_overall_tests_are_by_label_fraction_and_by_domain(results: Results, tables: list[Table]) -> None:
+    frame = named(tables, "comparisons_overall").frame
     parts = frame[frame["table"] == "table3"].groupby("part", sort=False)[["n", "cells"]].max()
     assert parts["n"].to_dict() == {
         "1% labels, all sites": 26,
@@ -362,20 +362,20 @@ def test_a_grid_without_seqinv_has_no_comparisons() -> None:
     assert [table.name for table in found] == ["table1"]
 
 
-def test_files(results: Results, tmp_path: Path) -> None:
-    paths = write_tables(all_tables(results), tmp_path / "tables")
+def test_files(tables: list[Table], tmp_path: Path) -> None:
+    paths = write_tables(tables, tmp_path / "tables")
     names = ["table1", "table2", "table3", "table3_gain", "comparisons_overall", "comparisons", "study"]
     expected = {f"{name}{ending}" for name, ending in itertools.product(names, (".md", ".tex", ".csv"))}
     assert {path.name for path in paths} == expected - {"comparisons.tex"}  # longer than a page
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {path.name for path in paths}
     page = (tmp_path / "tables" / "table1.md").read_text(encoding="utf-8")
     assert page.startswith("# Table 1: tissue segmentation\n\n| ")
-    assert page.rstrip().endswith(named(task_tables(results), "table1").caption)
+    assert page.rstrip().endswith(named(tables, "table1").caption)
     back = pd.read_csv(tmp_path / "tables" / "table1.csv")
     columns = ["site", "modality", "fraction", "metric", "variant", "mean", "standard_error", "low", "high", "n"]
     assert list(back)[: len(columns)] == columns
     assert {"n_seeds", "best", "second", "paper_mean", "paper_se", "cohort"} < set(back)
-    pd.testing.assert_frame_equal(back, named(task_tables(results), "table1").frame, check_dtype=False)
+    pd.testing.assert_frame_equal(back, named(tables, "table1").frame, check_dtype=False)
 
 
 class Rows(HTMLParser):
@@ -409,8 +409,8 @@ class Rows(HTMLParser):
             self.marked.append((self.mark, data))
 
 
-def test_html_is_whole_and_marks_by_class(results: Results) -> None:
-    for table in all_tables(results):
+def test_html_is_whole_and_marks_by_class(tables: list[Table]) -> None:
+    for table in tables:
         page = Rows()
         page.feed(render_html(table))
         assert page.open == []
@@ -418,22 +418,22 @@ def test_html_is_whole_and_marks_by_class(results: Results) -> None:
         assert page.attributes <= {"class", "colspan", "scope", "title"}
         ranked = [cell for row in table.rows for cell in row.cells if cell.rank]
         assert page.marked == [(("best", "second")[cell.rank - 1], cell.text) for cell in ranked]
-    text = render_html(named(task_tables(results), "table1"))
+    text = render_html(named(tables, "table1"))
     assert re.findall(r'<tbody class="([\w-]+)">', text) == ["in-domain", "out-of-domain", "paper"]
     assert re.search(r'title="95 % interval [\d.]+ to [\d.]+"', text)
 
 
-def test_markdown_rows_are_equally_wide_and_marked(results: Results) -> None:
-    for table in all_tables(results):
+def test_markdown_rows_are_equally_wide_and_marked(tables: list[Table]) -> None:
+    for table in tables:
         lines = render_markdown(table).splitlines()
         assert {line.count("|") for line in lines} == {len(table.columns) + 1}
-    first = re.sub(" +", " ", render_markdown(named(task_tables(results), "table1")).splitlines()[3])
+    first = re.sub(" +", " ", render_markdown(named(tables, "table1")).splitlines()[3])
     assert re.fullmatch(r"\| GST \[T1w\] (\| (\*\*|<u>)?[\d.]+ ± [\d.]+(\*\*|</u>)? )+\|", first)
     assert (first.count("**"), first.count("<u>")) == (4, 2)
 
 
-def test_latex_rows_are_equally_wide_and_braces_match(results: Results) -> None:
-    for table in all_tables(results):
+def test_latex_rows_are_equally_wide_and_braces_match(tables: list[Table]) -> None:
+    for table in tables:
         text = render_latex(table)
         body = text.split(r"\toprule")[1].split(r"\bottomrule")[0]
         for line in (line for line in body.splitlines() if line.endswith(r"\\")):
@@ -459,9 +459,9 @@ def latex_lacks() -> str:
 
 
 @pytest.mark.skipif(bool(latex_lacks()), reason=latex_lacks())
-def test_latex_is_set_without_a_warning(results: Results, tmp_path: Path) -> None:
+def test_latex_is_set_without_a_warning(tables: list[Table], tmp_path: Path) -> None:
     head = r"\documentclass{article} \usepackage{booktabs,graphicx} \usepackage[margin=1cm]{geometry}"
-    paths = write_tables(all_tables(results), tmp_path / "tables")
+    paths = write_tables(tables, tmp_path / "tables")
     texts = [path.read_text("ascii") for path in paths if path.suffix == ".tex"]
     body = "\\clearpage\n".join([*texts, render_latex(odd_table())])
     (tmp_path / "all.tex").write_text(f"{head}\n\\begin{{document}}\n{body}\\end{{document}}\n", "ascii")

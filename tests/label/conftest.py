@@ -23,7 +23,6 @@ import numpy as np
 import pytest
 
 from scripts.bundles import BUNDLES, ROOT
-from scripts.cohort.ixi_cohort import make_ixi_cohort
 from tests.commands.client import Commands
 
 Shared = Callable[[str, Callable[[Path], Any]], Any]
@@ -32,7 +31,7 @@ TINY: dict[str, Any] = {
     "encoder": "random",
     "features": [4, 4, 8, 8, 8, 4],
     "patch_size": 32,
-    "spacing": 4.0,
+    "spacing": 8.0,
     "epoch_length": 2,
     "max_epochs": 1,
     "val_interval": 1,
@@ -61,14 +60,9 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def heads(shared: Shared) -> Path:
-    """A labelled cohort of five heads at 4 mm."""
-
-    def make(folder: Path) -> Path:
-        return make_ixi_cohort(folder / "ixi", guys=4, hh=1, iop=0, seed=0, spacing=4.0, progress=False)
-
-    made: Path = shared("label_heads", make)
-    return made
+def heads(small_cohorts: dict[str, Path]) -> Path:
+    """A labelled cohort of seven heads at 4 mm."""
+    return small_cohorts["ixi"]
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import json
 import shutil
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from scripts.errors import InputError
 from scripts.label.served_bundles import serve_bundles
 from scripts.weights.provenance import file_sha256
 from tests.commands.client import Commands
+
+
+@pytest.fixture(autouse=True)
+def _(checks_forked: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Each archive that is unpacked is checked."""
+    with checks_forked():
+        yield
 
 
 def refused(names: list[str], app: Path, weights: Path | None = None) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from scripts.bundles import BUNDLE_NAMES, BUNDLES, ROOT
 from scripts.errors import InputError
-from scripts.package import check_staged, package_bundle, package_bundles, stage_bundle, unpack_bundle
+from scripts.package import check_staged, package_bundles, stage_bundle, unpack_bundle
 from scripts.package.bake import bake_settings
 from scripts.package.needed_files import config_modules, needed_files
 from tests.commands.client import Commands
@@ -85,10 +85,10 @@ def test_a_target_that_is_not_there_is_told(bundle: Path, tmp_path: Path) -> Non
         check_staged(tmp_path / "staged" / "ixi_seg")
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_network_are_refused(tmp_path: Path, package: Callable[..., Any]) -> None:
     torch.save({"conv_0.weight": torch.zeros(3)}, tmp_path / "model.pt")
     with pytest.raises(InputError, match=r"model\.pt does not hold this network"):
-        package_bundle(BUNDLES / "ixi_seg", tmp_path / "dist", tmp_path / "model.pt")
+        package(BUNDLES / "ixi_seg", tmp_path / "dist", tmp_path / "model.pt")
     assert not (tmp_path / "dist" / "ixi_seg.zip").exists()
 
 

@@ -12,26 +12,24 @@ from typing import Any
 import pytest
 
 from scripts.bundles import BUNDLE_NAMES, BUNDLES
-from scripts.cohort.arc_cohort import make_arc_cohort
-from scripts.cohort.ixi_cohort import make_ixi_cohort
 from scripts.package import unpack_bundle
 
 TASK: dict[str, Any] = {
     "features": [4, 4, 8, 8, 8, 4],
     "patch_size": 32,
-    "spacing": 4.0,
-    "epoch_length": 2,
+    "spacing": 8.0,
+    "epoch_length": 1,
     "max_epochs": 1,
     "val_interval": 1,
     "num_workers": 0,
-    "overlap": 0.25,
+    "overlap": 0.125,
 }
 PRETRAINING: dict[str, Any] = {
     "features": [4, 4, 8, 8, 8],
     "projection": [16, 8],
     "patch_size": 32,
     "split_fractions": [0.5, 0.2],
-    "epoch_length": 2,
+    "epoch_length": 1,
     "max_epochs": 1,
     "batch_size": 2,
     "num_workers": 0,
@@ -49,6 +47,7 @@ class Unpacked:
 
     def __init__(self, folder: Path, elsewhere: Path, execute: Execute) -> None:
         self.folder = folder
+        self.archive = folder.parents[1] / "dist" / f"{folder.name}.zip"
         self.name = folder.name
         self.elsewhere = elsewhere
         self.execute = execute
@@ -59,15 +58,8 @@ class Unpacked:
         assert done.returncode == 0, done.stdout + done.stderr
         return done
 
-    def run(
-        self, *configs: str, inside: bool, launcher: tuple[str, ...] = (), **settings: Any
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *configs: str, inside: bool, **settings: Any) -> subprocess.CompletedProcess[str]:
         """Run ``monai.bundle run`` with configs of the bundle."""
-        words = self.words(*configs, inside=inside, **settings)
-        return self.python(*launcher, *words, inside=inside, anew=bool(launcher))
-
-    def words(self, *configs: str, inside: bool, **settings: Any) -> list[str]:
-        """Return the words after ``python`` of that command."""
         base = Path("configs") if inside else self.folder / "configs"
         files = [str(base / name) for name in configs]
         options = [
@@ -75,7 +67,8 @@ class Unpacked:
             for key, value in settings.items()
             for word in (f"--{key}", value if isinstance(value, str) else json.dumps(value))
         ]
-        return ["-m", "monai.bundle", "run", "--config_file", files[0] if len(files) == 1 else str(files), *options]
+        config = files[0] if len(files) == 1 else str(files)
+        return self.python("-m", "monai.bundle", "run", "--config_file", config, *options, inside=inside)
 
 
 @pytest.fixture(scope="session")
@@ -85,17 +78,11 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def data_of(shared: Shared, cohort: Path) -> dict[str, dict[str, Any]]:
+def data_of(small_cohorts: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """The settings that name each bundle's data: synthetic, at 4 mm."""
-
-    def make(folder: Path) -> dict[str, Path]:
-        ixi = make_ixi_cohort(folder / "ixi", guys=4, hh=1, iop=0, seed=0, spacing=4.0, progress=False)
-        arc = make_arc_cohort(folder / "arc", 5, seed=0, spacing=4.0, progress=False)
-        return {"ixi_seg": ixi, "ixi_denoise": ixi, "arc_lesion": arc}
-
-    places = shared("packaged_heads", make)
-    tasks = {name: {**TASK, "dataset_dir": str(place)} for name, place in places.items()}
-    return {"pretrain_seqinv": {**PRETRAINING, "dataset_dir": str(cohort)}, **tasks}
+    cohorts = {"ixi_seg": "ixi", "ixi_denoise": "ixi", "arc_lesion": "arc"}
+    tasks = {name: {**TASK, "dataset_dir": str(small_cohorts[layout])} for name, layout in cohorts.items()}
+    return {"pretrain_seqinv": {**PRETRAINING, "dataset_dir": str(small_cohorts["qmri"])}, **tasks}
 
 
 @pytest.fixture(scope="session")

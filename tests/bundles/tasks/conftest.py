@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.cohort.arc_cohort import make_arc_cohort
-from scripts.cohort.ixi_cohort import make_ixi_cohort
 from scripts.networks import Encoder
 
 Shared = Callable[[str, Callable[[Path], Any]], Any]
@@ -35,16 +33,9 @@ def configs_of(bundle: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def heads(shared: Shared) -> dict[str, Path]:
+def heads(small_cohorts: dict[str, Path]) -> dict[str, Path]:
     """Five heads of Guys, one of HH, one of IOP, and seven with a lesion, at 4 mm."""
-
-    def make(folder: Path) -> dict[str, Path]:
-        ixi = make_ixi_cohort(folder / "ixi", guys=5, hh=1, iop=1, seed=0, spacing=4.0, progress=False)
-        arc = make_arc_cohort(folder / "arc", 7, seed=0, spacing=4.0, progress=False)
-        return {"ixi_seg": ixi, "ixi_denoise": ixi, "arc_lesion": arc}
-
-    made: dict[str, Path] = shared("heads", make)
-    return made
+    return {"ixi_seg": small_cohorts["ixi"], "ixi_denoise": small_cohorts["ixi"], "arc_lesion": small_cohorts["arc"]}
 
 
 @pytest.fixture(scope="session")
