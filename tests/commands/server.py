@@ -103,6 +103,7 @@ def take_over(request: dict[str, Any]) -> None:
     for given in request["fds"]:
         os.close(given)
     os.chdir(request["cwd"])
+    sys.modules["multiprocessing.process"].ORIGINAL_DIR = request["cwd"]  # where its own new processes begin
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()

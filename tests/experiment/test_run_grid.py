@@ -6,9 +6,8 @@ import fcntl
 import os
 import shlex
 import shutil
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from scripts.experiment.grid.cells import Choice
 from scripts.experiment.grid.presets import load_preset
 from scripts.experiment.launch.begin import record_plan
 from scripts.experiment.launch.execute import Job, commands, execute, is_finished
-from scripts.experiment.launch.run_grid import Outcome, plan, run_grid
+from scripts.experiment.launch.run_grid import plan, run_grid
 from scripts.experiment.results.collect import Results, collect
 from scripts.handlers.mlflow_store import find_parent, open_store
 from tests.commands.client import Commands
@@ -32,6 +31,12 @@ from tests.events import all_end, handles, offspring
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).with_name("tiny.json")
+COHORTS = {  # of that preset, in its folder "data": those which other tests use, too
+    "qmri": "qmri-subjects10-spacing4",
+    "ixi": "ixi-guys5-hh1-iop1-spacing4",
+    "arc": "arc-subjects7-spacing4",
+}
+Shared = Callable[[str, Callable[[Path], Any]], Any]
 
 
 def command(out: Path, *options: str) -> list[str]:
@@ -39,19 +44,20 @@ def command(out: Path, *options: str) -> list[str]:
     return [*run, "--preset", str(TINY), "--out", str(out), *options]
 
 
-def run(out: Path, *options: str, code: int = 0) -> str:
-    done = subprocess.run(command(out, *options), cwd=ROOT, capture_output=True, text=True, timeout=400)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+@pytest.fixture(scope="session")
+def run(commands: Commands) -> Callable[..., str]:
+    """Type the command and return what it said."""
+
+    def run(out: Path, *options: str) -> str:
+        done = commands.run(command(out, *options), cwd=ROOT)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run
 
 
 def jobs_in(out: Path, **choice: Any) -> list[Job]:
     return plan(load_preset(TINY), Choice(**choice), out)
-
-
-def again(out: Path, **choice: Any) -> Outcome:
-    """The same without a command line; as many side by side, as sums of other numbers of threads round differently."""
-    return run_grid(jobs_in(out, **choice), load_preset(TINY), processes=2)
 
 
 def borrow_cohorts(grid: Path, out: Path) -> Path:
@@ -70,27 +76,77 @@ def runs_in(out: Path) -> list[Any]:
 
 
 def state(out: Path) -> dict[str, tuple[int, int]]:
-    """When each cell's weights were written and its MLflow run ended."""
+    """When each cell's weights, if there are any, were written and its MLflow run ended."""
     ended = {found.data.tags["cell"]: found.info.end_time for found in runs_in(out)}
-    return {
-        cell: ((out / "runs" / cell / "models" / "model.pt").stat().st_mtime_ns, end) for cell, end in ended.items()
-    }
+    models = {cell: out / "runs" / cell / "models" / "model.pt" for cell in ended}
+    return {cell: (path.stat().st_mtime_ns, ended[cell]) for cell, path in models.items() if path.is_file()}
 
 
 @pytest.fixture(scope="session")
-def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("grid") / "tiny"
-    told = run(out, "--jobs", "2")
-    assert "Grid tiny in" in told
-    assert "7 runs, 0 of them finished, 7 to do" in told
-    assert "7 of 7 runs are finished" in told
-    assert "the last one" in told
-    return out
+def grid(shared: Shared, small_cohorts: dict[str, Path], run: Callable[..., str]) -> Path:
+    """The grid, run once for all workers; nothing may change it."""
+
+    def make(out: Path) -> Path:
+        for layout, name in COHORTS.items():
+            shutil.copytree(small_cohorts[layout], out / "data" / name)
+        told = run(out, "--jobs", "2")
+        assert "Grid tiny in" in told
+        assert "7 runs, 0 of them finished, 7 to do" in told
+        assert "7 of 7 runs are finished" in told
+        assert "the last one" in told
+        return out
+
+    made: Path = shared("grid", make)
+    return made
 
 
 @pytest.fixture(scope="session")
 def results(grid: Path) -> Results:
     return collect("tiny", f"sqlite:///{grid / 'mlruns.db'}")
+
+
+@pytest.fixture(scope="session")
+def continued(grid: Path, shared: Shared, commands: Commands, run: Callable[..., str]) -> dict[str, Any]:
+    """A part of the grid in another folder: killed, robbed of an encoder, typed again with one more cell, and again."""
+
+    def make(out: Path) -> dict[str, Any]:
+        options = ("--jobs", "2", "--task", "pretrain,ixi_denoise")
+        kill_when_encoder_is_there(commands, command(borrow_cohorts(grid, out), *options))
+        jobs = jobs_in(out, tasks=["pretrain", "ixi_denoise"])
+        client = open_store(jobs[0].place.uri)
+        finished = [job.name for job in jobs if is_finished(job, client)]
+        assert jobs[0].name in finished
+        assert len(finished) < len(jobs)
+        killed = state(out)
+        models = jobs[0].place.folder(jobs[0].name) / "models"
+        (models / "model.pt").unlink()
+        (models / "checkpoint.pt").unlink()
+        made = {"out": out, "jobs": jobs, "finished": finished, "killed": killed}
+        made.update(first=run(out, *options, "--study"), first_state=state(out))
+        made.update(second=run(out, *options), second_state=state(out))
+        return made
+
+    made: dict[str, Any] = shared("continued_grid", make)
+    return made
+
+
+def kill_when_encoder_is_there(commands: Commands, words: list[str]) -> None:
+    """Run a command until it tells that the pretraining is over; then what waits for that has hardly begun."""
+    code = "import runpy, sys; sys.stdout.reconfigure(line_buffering=True); runpy._run_module_as_main('scripts')"
+    read, write = os.pipe()
+    process = commands.start([words[0], "-c", code, *words[3:]], cwd=ROOT, stdout=write, stderr=write)
+    os.close(write)
+    with open(read) as said:  # noqa: PTH123 - a pipe
+        lines: list[str] = []
+        try:
+            while not lines or "pretrain base, seed 0: retrieval" not in lines[-1]:
+                lines.append(said.readline())
+                assert lines[-1], "".join(lines)
+        finally:
+            with handles(offspring(process.pid)) as below:
+                process.kill()
+                process.wait()
+                assert all_end(below)
 
 
 class TestRun:
@@ -103,32 +159,6 @@ class TestRun:
             table = "invariance.csv" if job.cell.task == "pretrain" else "metrics.csv"
             assert (job.place.folder(job.name) / "eval" / table).is_file()
             assert "monai.bundle run" in job.log.read_text()
-
-    def test_typed_again_it_runs_nothing(self, grid: Path) -> None:
-        before = state(grid)
-        outcome = again(grid)
-        assert (len(outcome.finished), outcome.failed, outcome.left) == (7, {}, [])
-        assert state(grid) == before
-
-    def test_lost_weights_are_made_again_and_a_new_cell_is_added(self, grid: Path) -> None:
-        job = next(job for job in jobs_in(grid) if job.cell.variant == "random" and job.cell.task == "ixi_denoise")
-        before = state(grid)
-        model = job.place.folder(job.name) / "models" / "model.pt"
-        kept = torch.load(model, weights_only=True)
-        model.unlink()
-        (model.parent / "checkpoint.pt").unlink()
-        assert again(grid, study=True, tasks=["pretrain", "ixi_denoise"]).failed == {}
-        after = state(grid)
-        added = [cell for cell in after if cell not in before]
-        assert [cell.rsplit("-", 1)[0] for cell in added] == ["pretrain-seqinv-no_l1-s0"]
-        assert {cell for cell in before if after[cell] != before[cell]} == {job.name}
-        made = torch.load(model, weights_only=True)
-        assert all(torch.equal(value, made[key]) for key, value in kept.items())
-        # the plan has what was there before, too
-        known = collect("tiny", job.place.uri)
-        assert len(known.planned) == 8
-        typed = "python -m scripts experiment run --preset tiny"
-        assert known.facts["commands"] == [typed, f"{typed} --task pretrain,ixi_denoise --study"]
 
     def test_a_command_for_the_whole_grid_stands_for_those_of_its_parts(self, tmp_path: Path) -> None:
         preset, typed = load_preset("mini"), "python -m scripts experiment run --preset mini"
@@ -143,7 +173,9 @@ class TestRun:
         assert told["arc_lesion"] == [f"{typed} --task ixi_denoise", f"{typed} --task arc_lesion"]
         assert told[None] == [typed]
 
-    def test_dry_run_prints_commands_that_work_as_printed(self, grid: Path, tmp_path: Path, commands: Commands) -> None:
+    def test_dry_run_prints_commands_that_work_as_printed(
+        self, grid: Path, tmp_path: Path, commands: Commands, run: Callable[..., str]
+    ) -> None:
         printed = run(tmp_path / "dry", "--dry_run", "--task", "ixi_denoise", "--variant", "random")
         train, evaluate = printed.strip().splitlines()[-2:]
         assert not (tmp_path / "dry").exists()
@@ -160,39 +192,36 @@ class TestRun:
 
 
 class TestKilled:
-    def test_kill_9_and_again_equals_uninterrupted(self, grid: Path, tmp_path: Path) -> None:
-        out = borrow_cohorts(grid, tmp_path / "killed")
-        process = subprocess.Popen(
-            command(out, "--jobs", "2"),
-            cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert process.stdout is not None
-        lines: list[str] = []
-        while not lines or "pretrain base, seed 0: " not in lines[-1]:  # what waits for it begins
-            lines.append(process.stdout.readline())
-            assert lines[-1], "".join(lines)
-        with handles(offspring(process.pid)) as below:
-            process.kill()
-            process.communicate()
-            assert all_end(below)
-        jobs = jobs_in(out)
-        client = open_store(jobs[0].place.uri)
-        finished = {job.name for job in jobs if is_finished(job, client)}
-        assert 0 < len(finished) < len(jobs)
-        before = state_of(out, finished)
-        told = run(out, "--jobs", "2")
-        assert f"{len(jobs)} runs, {len(finished)} of them finished, {len(jobs) - len(finished)} to do" in told
-        assert state_of(out, finished) == before
+    def test_what_was_finished_stays_and_the_rest_equals_uninterrupted(
+        self, grid: Path, continued: dict[str, Any]
+    ) -> None:
+        jobs, finished = continued["jobs"], continued["finished"]
+        assert f"{len(jobs) + 1} runs, {len(finished) - 1} of them finished" in continued["first"]
+        for cell in finished[1:]:
+            assert continued["first_state"][cell] == continued["killed"][cell]
         for job in jobs:
-            ours, theirs = (folder / "runs" / job.name / "models" / "model.pt" for folder in (out, grid))
+            ours, theirs = (folder / "runs" / job.name / "models" / "model.pt" for folder in (continued["out"], grid))
             assert _same_tensors(ours, theirs), job.name
-        for found in runs_in(out):
+        client = open_store(jobs[0].place.uri)
+        for found in runs_in(continued["out"]):
             steps = [entry.step for entry in client.get_metric_history(found.info.run_id, "train_loss")]
             assert steps == sorted(set(steps)), "a step was logged twice"
+
+    def test_lost_weights_are_made_again_and_a_new_cell_is_added(self, continued: dict[str, Any]) -> None:
+        jobs, after = continued["jobs"], continued["first_state"]
+        assert after[jobs[0].name] != continued["killed"][jobs[0].name]
+        added = set(after) - {job.name for job in jobs}
+        assert [cell.rsplit("-", 1)[0] for cell in added] == ["pretrain-seqinv-no_l1-s0"]
+        # the plan has what was there before, too
+        known = collect("tiny", jobs[0].place.uri)
+        assert set(known.planned["cell"]) == set(after)
+        typed = "python -m scripts experiment run --preset tiny --task pretrain,ixi_denoise"
+        assert known.facts["commands"] == [f"{typed} --study", typed]
+
+    def test_typed_again_it_runs_nothing(self, continued: dict[str, Any]) -> None:
+        assert "3 runs, 3 of them finished, 0 to do" in continued["second"]
+        assert "3 of 3 runs are finished" in continued["second"]
+        assert continued["second_state"] == continued["first_state"]
 
     def test_stopped_by_the_clock_it_is_left_for_another_time(self, grid: Path, tmp_path: Path) -> None:
         jobs = jobs_in(borrow_cohorts(grid, tmp_path / "short"), tasks=["pretrain"])
@@ -278,16 +307,6 @@ class TestCollect:
     def test_an_unknown_grid_is_told(self, grid: Path) -> None:
         with pytest.raises(InputError, match="holds no grid 'mini': start it with"):
             collect("mini", f"sqlite:///{grid / 'mlruns.db'}")
-
-
-def state_of(out: Path, cells: set[str]) -> dict[str, tuple[int, int]]:
-    return {cell: found for cell, found in state_safe(out).items() if cell in cells}
-
-
-def state_safe(out: Path) -> dict[str, tuple[int, int]]:
-    ended = {found.data.tags["cell"]: found.info.end_time for found in runs_in(out)}
-    models = {cell: out / "runs" / cell / "models" / "model.pt" for cell in ended}
-    return {cell: (path.stat().st_mtime_ns, ended[cell]) for cell, path in models.items() if path.is_file()}
 
 
 def _alive(out: Path) -> Sequence[str]:

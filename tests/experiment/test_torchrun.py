@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ import pytest
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ErrorHandler, ProcessFailure
 
-from scripts.cohort.qmri_cohort import make_qmri_cohort
 from scripts.errors import InputError
 from scripts.experiment.launch.launchers import LaunchOptions, submit_stages
 from scripts.experiment.launch.torchrun import _first, command_word, run_torchrun, torchrun_command
+from tests.commands.client import Commands
 from tests.events import LIMIT, Letterbox, all_end, handles, offspring
 from tests.experiment.launch_workers import Item, do
 
@@ -26,13 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAIN = "bundles/pretrain_seqinv/configs/train.json"
 
 
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_qmri_cohort(tmp_path_factory.mktemp("cohort") / "qmri", 10, 0, 4.0, progress=False)
-
-
 @pytest.fixture
-def settings(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def settings(small_cohorts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A tiny pretraining, with every kind of value among its settings."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -47,10 +41,10 @@ def settings(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
         "resume": False,
         "protocols": "paper",
         "epoch_length": 1,
-        "max_epochs": 2,
+        "max_epochs": 1,
         "batch_size": 4,
         "num_workers": 0,
-        "dataset_dir": str(cohort),
+        "dataset_dir": str(small_cohorts["qmri"]),
         "work_dir": str(tmp_path / "work"),
         "output_dir": str(tmp_path / "eval"),
         "ckpt_dir": str(tmp_path / "models"),
@@ -179,13 +173,13 @@ def test_the_first_failure_is_told_in_a_line(
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
-def test_all_processes_end_with_the_one_that_began_them(bundle: Path, tmp_path: Path, how: signal.Signals) -> None:
+def test_all_processes_end_with_the_one_that_began_them(
+    bundle: Path, tmp_path: Path, commands: Commands, how: signal.Signals
+) -> None:
     letters = Letterbox(tmp_path / "letters")
     code = "import sys; from scripts.experiment.launch.torchrun import run_torchrun\n"
     code += "run_torchrun(2, sys.argv[1:2], {'task': 'sleep', 'folder': sys.argv[2]})"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code, bundle, tmp_path], stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    parent = commands.start([sys.executable, "-c", code, str(bundle), str(tmp_path)], cwd=ROOT, new_session=True)
     try:
         ranks = dict(line.split() for line in letters.lines(2, parent))
         below = offspring(parent.pid)
