@@ -126,7 +126,7 @@ class Announce(_Announcement):
         sequences = "mprage" if views.mode == "base" else ", ".join(sorted(views.prior))
         return [
             f"Pretraining {views.mode}: {views.n_views} views of each of {self.checkpointing.settings['batch_size']} "
-            f"anatomies a step, {views.patch_size}^3 voxels, sequences {sequences}"
+            f"anatomies a step, {self.checkpointing.settings['patch_size']}^3 voxels, sequences {sequences}"
         ]
 
     def results(self) -> list[str]:

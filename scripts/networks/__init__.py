@@ -12,7 +12,7 @@ from scripts.networks.pooling import POOLINGS, Pooling
 from scripts.networks.pretrain_net import PretrainedEncoder, PretrainNet
 from scripts.networks.pretrain_unet import PretrainUNet
 from scripts.networks.vit import ViTEncoder
-from scripts.networks.voxel_projectors import VoxelProjectors, level_channels
+from scripts.networks.voxel_projectors import VoxelProjectors, level_channels, sample_voxels
 
 __all__ = [
     "POOLINGS",
@@ -31,4 +31,5 @@ __all__ = [
     "freeze",
     "level_channels",
     "load_encoder",
+    "sample_voxels",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -68,12 +68,12 @@ class PretrainUNet(nn.Module):
         self.voxel_projectors = voxel_projectors
         self.projector = projector
 
-    def forward(self, x: Tensor, voxels: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+    def forward(self, x: Tensor, voxels: Tensor | None = None) -> dict[str, Any]:
         """Return what the heads make of a batch of views.
 
         Args:
             x: images (N, 1, I, J, K); I, J and K multiples of 16, at least 32.
-            voxels: level -> (B, K) indices of the voxels that the `VoxelProjectors` embed, see there.
+            voxels: (N, K, 3) places [voxels] that the `VoxelProjectors` embed.
 
         Returns:
             ``maps`` and ``log_scale`` of the `MapHead`; ``voxels``, level -> (N, K, D), where they are asked for;

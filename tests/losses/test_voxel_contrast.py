@@ -10,7 +10,7 @@ from torch import Tensor
 from scripts.errors import InputError
 from scripts.losses import JointLoss, MapLoss, NTXentLoss, VoxelContrast
 
-Targets = dict[str, dict[str, Tensor]]
+Targets = dict[str, Tensor]
 
 
 def random_case(
@@ -22,12 +22,12 @@ def random_case(
     position = 2.0 * torch.stack([cells // 9, cells // 3 % 3, cells % 3], -1) + 0.5
     valid = torch.ones(batch, places, dtype=torch.bool)
     valid[-1, -1] = False
-    return z, {"position": {"decoder_2": position}, "valid": {"decoder_2": valid}}
+    return z, {"position": position, "valid": valid}
 
 
 def naive(z: Tensor, targets: Targets, n_views: int, t: float, reach: float) -> float:
     """Anchor by anchor."""
-    position, valid = targets["position"]["decoder_2"].numpy(), targets["valid"]["decoder_2"].numpy()
+    position, valid = targets["position"].numpy(), targets["valid"].numpy()
     batch, places = valid.shape
     unit = (z / z.norm(dim=-1, keepdim=True)).numpy().reshape(n_views, batch, places, -1)
     per_anatomy = []
@@ -57,6 +57,9 @@ def test_is_that_of_a_loop_over_anchors(n_views: int) -> None:
     expected = naive(z, targets, n_views, 0.5, 2.25)
     assert expected != pytest.approx(naive(z, targets, n_views, 0.5, 0.0), rel=1e-3)  # some places are near
     assert loss({"decoder_2": z}, targets).item() == pytest.approx(expected, rel=1e-10)
+    coarse = loss({"encoder_4": z}, targets).item()  # neighbours within a cell are not told apart
+    assert coarse == pytest.approx(naive(z, targets, n_views, 0.5, 4.0), rel=1e-10)
+    assert coarse != pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("n_views", [2, 3])
@@ -72,21 +75,20 @@ def test_levels_and_anatomies_count_the_same() -> None:
     alone = [
         loss(
             {"decoder_2": z[b::2]},
-            {name: {"decoder_2": each["decoder_2"][b : b + 1]} for name, each in targets.items()},
+            {name: each[b : b + 1] for name, each in targets.items()},
         ).item()
         for b in range(2)
     ]
     assert loss({"decoder_2": z}, targets).item() == pytest.approx(np.mean(alone))
-    both = {name: {"decoder_2": each["decoder_2"], "encoder_2": each["decoder_2"]} for name, each in targets.items()}
     other = torch.randn_like(z)
     of_each = [loss({"decoder_2": value}, targets).item() for value in (z, other)]
-    assert loss({"decoder_2": z, "encoder_2": other}, both).item() == pytest.approx(np.mean(of_each))
+    assert loss({"decoder_2": z, "encoder_2": other}, targets).item() == pytest.approx(np.mean(of_each))
 
 
 def test_with_nothing_to_be_told_from_it_is_0_without_nan() -> None:
     z, targets = random_case(2)
     near = VoxelContrast(exclusion=100.0)
-    targets["valid"]["decoder_2"][1] = False
+    targets["valid"][1] = False
     z.requires_grad_()
     loss = near({"decoder_2": z}, targets)
     loss.backward()

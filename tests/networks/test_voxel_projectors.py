@@ -2,32 +2,48 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from scripts.errors import InputError
-from scripts.networks import Decoder, Encoder, PretrainUNet, VoxelProjectors, level_channels
+from scripts.networks import Decoder, Encoder, PretrainUNet, VoxelProjectors, level_channels, sample_voxels
 
 WIDTHS = (2, 3, 4, 5, 6)
 
 
-def test_embeds_the_same_places_in_all_views_of_an_anatomy() -> None:
+@pytest.mark.parametrize("stride", [1, 2, 8])
+def test_samples_as_grid_sample_does(stride: int) -> None:
+    features = torch.randn(2, 3, 2, 5, 4, dtype=torch.float64)
+    size = stride * torch.tensor([2, 5, 4])
+    places = torch.rand(2, 20, 3, dtype=torch.float64) * size - 0.5  # up to the faces
+    whole = torch.stack([torch.randint(int(side), (2, 20)) for side in size], -1)
+    for voxels in (places, whole.double()):
+        grid = ((voxels + 0.5) / size * 2 - 1).flip(-1)[:, :, None, None]
+        expected = F.grid_sample(features, grid, align_corners=False, padding_mode="border")[..., 0, 0]
+        torch.testing.assert_close(sample_voxels(features, voxels, stride), expected.transpose(1, 2))
+
+
+def test_at_full_resolution_a_voxel_is_read_as_it_is() -> None:
+    features = torch.randn(1, 3, 4, 4, 4)
+    found = sample_voxels(features, torch.tensor([[[0.0, 1, 3], [3, 3, 3]]]), 1)
+    assert torch.equal(found[0], torch.stack([features[0, :, 0, 1, 3], features[0, :, 3, 3, 3]]))
+
+
+def test_each_level_has_a_projector_that_sees_voxels_alone() -> None:
     heads = VoxelProjectors({"encoder_8": 5, "decoder_4": 4}, hidden=6, out=3).eval()
     features = {"encoder_8": torch.randn(6, 5, 2, 2, 2), "decoder_4": torch.randn(6, 4, 4, 4, 4)}
-    index = {"encoder_8": torch.tensor([[0, 7], [3, 1]]), "decoder_4": torch.tensor([[63, 1, 2], [0, 17, 33]])}
-    found = heads(features, index)
-    for level, side in (("encoder_8", 2), ("decoder_4", 4)):
-        for row in range(6):  # three views of two anatomies
-            for k, cell in enumerate(index[level][row % 2].tolist()):
-                i, j, m = cell // side**2, cell // side % side, cell % side
-                alone = heads.levels[level](features[level][row, :, i, j, m][None])
-                torch.testing.assert_close(found[level][row, k], alone[0])
+    voxels = 15 * torch.rand(6, 7, 3)
+    found = heads(features, voxels)
+    for level, stride in (("encoder_8", 8), ("decoder_4", 4)):
+        picked = sample_voxels(features[level], voxels, stride)
+        for row, k in ((0, 0), (5, 6), (3, 2)):
+            torch.testing.assert_close(found[level][row, k], heads.levels[level](picked[row, k][None])[0])
 
 
 def test_they_stay_in_float32_under_autocast() -> None:
-    heads, features = VoxelProjectors({"encoder_8": 5}), torch.randn(2, 5, 2, 2, 2)
-    index = {"encoder_8": torch.arange(8)[None]}
-    expected = heads({"encoder_8": features.bfloat16().float()}, index)["encoder_8"]
+    heads, features, voxels = VoxelProjectors({"encoder_8": 5}), torch.randn(2, 5, 2, 2, 2), 15 * torch.rand(2, 9, 3)
+    expected = heads({"encoder_8": features.bfloat16().float()}, voxels)["encoder_8"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = heads({"encoder_8": features.bfloat16()}, index)["encoder_8"]
+        found = heads({"encoder_8": features.bfloat16()}, voxels)["encoder_8"]
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected)
 
@@ -40,8 +56,7 @@ def test_a_network_embeds_voxels_where_it_is_asked_to(layout: torch.memory_forma
     net = PretrainUNet(encoder, decoder, voxel_projectors=heads).to(memory_format=layout)
     image = torch.randn(4, 1, 32, 32, 32)
     assert net(image) == {}
-    voxels = {level: torch.randint(8, (2, 5)) for level in levels}
-    found = net(image, voxels=voxels)["voxels"]
+    found = net(image, voxels=31 * torch.rand(4, 5, 3))["voxels"]
     assert {level: tuple(value.shape) for level, value in found.items()} == dict.fromkeys(levels, (4, 5, 3))
     sum(value.square().mean() for value in found.values()).backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
