@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from scripts.cohort import readmes
 from scripts.cohort.finish import finish_cohort
 from scripts.cohort.head import head_grid
+from scripts.cohort.label_cohort import LabelSource, find_source, write_people
+from scripts.cohort.label_scanned import scan_head
 from scripts.cohort.lattice import stream
 from scripts.cohort.make import check_numbers, check_spacing, claim, make_all
 from scripts.cohort.person import draw_person
-from scripts.cohort.scanner import Head, Sequence3D, View, acquire, make_head, reslice, write_image
+from scripts.cohort.scanner import InScanner, Sequence3D, View, acquire, make_head, reslice, write_image
 from scripts.errors import InputError
 from scripts.io.write import write_json, write_text
 
@@ -37,20 +40,15 @@ SEQUENCES = {
 
 _FILES = {"T1w": "acq-tfl3_run-4_T1w", "T2w": "acq-spc3_run-3_T2w", "FLAIR": "acq-spcir2p2_run-6_FLAIR"}
 
-_README = """Embedded ARC-like cohort (simulated)
-
-These are not measurements of people. T1w, T2w and FLAIR images of whole heads with a chronic stroke lesion were
-simulated from the ICBM 2009a nonlinear symmetric average brain (Fonov et al. 2011,
-doi:10.1016/j.neuroimage.2010.07.033), deformed and refolded for each subject, with tissue values from the
-literature; the values of lesions are an assumption. Names and layout are those of the Aphasia Recovery Cohort
-(OpenNeuro ds004884, version 1.0.2), of which nothing is contained: one lesion mask a subject, on the grid of the T2w
-of its session; not every subject has every modality. cohort.json holds the settings: the same settings give the
-same bytes.
-"""
-
 
 def cohort_arc(
-    out: str, subjects: int = 30, seed: int = 0, spacing: float | None = None, jobs: int | None = None
+    out: str,
+    subjects: int = 30,
+    seed: int = 0,
+    spacing: float | None = None,
+    jobs: int | None = None,
+    label_maps: str | None = None,
+    lesions: str | None = None,
 ) -> None:
     """Write the embedded ARC cohort and say what was written; the command ``cohort arc``. See `make_arc_cohort`."""
     check_spacing(spacing)
@@ -59,7 +57,7 @@ def cohort_arc(
         f"Simulating heads of {subjects} stroke subjects at {spacing or 1.0:g} mm, seed {seed}, into {out} "
         f"(about {size:.0f} MB)"
     )
-    path = make_arc_cohort(out, subjects, seed=seed, spacing=spacing, jobs=jobs)
+    path = make_arc_cohort(out, subjects, seed=seed, spacing=spacing, label_maps=label_maps, lesions=lesions, jobs=jobs)
     what = "images in sub-*/ses-*/anat, masks in derivatives/lesion_masks"
     finish_cohort(path, "arc", what, jobs=jobs)
 
@@ -70,6 +68,8 @@ def make_arc_cohort(
     *,
     seed: int = 0,
     spacing: float | None = None,
+    label_maps: str | Path | None = None,
+    lesions: str | Path | None = None,
     jobs: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -84,6 +84,9 @@ def make_arc_cohort(
         subjects: how many, 1 to 999.
         seed: of everything random.
         spacing: isotropic voxels [mm], 0.9 to 8; None takes 1 mm (FLAIR 0.9 mm).
+        label_maps: folder of label maps of whole heads, instead of the template's one anatomy; ``participants.tsv``
+            then tells whose head each subject is.
+        lesions: folder of masks of lesions in MNI space, for heads from label maps.
         jobs: subjects made at once; by default one per core, at most 4.
         progress: whether to show a bar.
 
@@ -95,7 +98,11 @@ def make_arc_cohort(
         raise InputError("subjects is 0: choose a whole number from 1 to 999")
     spacing = check_spacing(spacing)
     root = Path(out)
-    claim(root, {"cohort": "arc", "version": _VERSION, "seed": int(seed), "spacing": spacing})
+    if label_maps and not lesions:
+        raise InputError("label_maps without lesions: give a folder of lesion masks in MNI space as well")
+    source = find_source(label_maps, whole_heads=bool(label_maps), lesions=lesions)
+    settings = {"cohort": "arc", "version": _VERSION, "seed": int(seed), "spacing": spacing}
+    claim(root, settings if source is None else settings | source.settings)
     held = sum(path.is_dir() for path in root.glob("sub-*"))
     if held > subjects:
         raise InputError(f"{root} holds {held} subjects and {subjects} were asked for: choose another --out")
@@ -104,12 +111,12 @@ def make_arc_cohort(
     make_all(
         numbers,
         missing,
-        lambda number: _make_subject(root, number, seed, spacing),
+        lambda number: _make_subject(root, number, seed, spacing, source),
         spacing=spacing or 1.0,
         jobs=jobs,
         progress=progress,
     )
-    _describe(root, numbers, seed)
+    _describe(root, numbers, seed, source)
     return root
 
 
@@ -155,10 +162,14 @@ def _view(modality: str, spacing: float | None, rng: np.random.Generator) -> Vie
     return view.at(spacing)
 
 
-def _make_subject(root: Path, number: int, seed: int, spacing: float | None) -> None:
+def _make_subject(root: Path, number: int, seed: int, spacing: float | None, source: LabelSource | None) -> None:
     """Make one subject; its mask is moved into place after its images."""
     name, session = f"sub-M{2000 + number}", _session(number)
-    head = make_head(draw_person(_NUMBERS + number, seed, 1.0), seed, head_grid(spacing or 1.0), _FIELD)
+    head: InScanner
+    if source is None:
+        head = make_head(draw_person(_NUMBERS + number, seed, 1.0), seed, head_grid(spacing or 1.0), _FIELD)
+    else:
+        head = scan_head(source, number, _NUMBERS + number, seed, spacing or 1.0, _FIELD, has_lesion=True)
     rng = stream(seed, _NUMBERS + number, "scan")
     temporary = root / f".part-{name}"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -179,7 +190,7 @@ def _make_subject(root: Path, number: int, seed: int, spacing: float | None) -> 
 
 
 def _write_image(
-    temporary: Path, number: int, session: str, modality: str, head: Head, view: View, rng: np.random.Generator
+    temporary: Path, number: int, session: str, modality: str, head: InScanner, view: View, rng: np.random.Generator
 ) -> None:
     folder = temporary / _anat(number, session)
     folder.mkdir(parents=True, exist_ok=True)
@@ -192,25 +203,28 @@ def _write_image(
     write_json(stem.with_name(stem.name + ".json"), {"MagneticFieldStrength": 3, "Description": "simulated", **timing})
 
 
-def _write_mask(path: Path, number: int, session: str, head: Head, view: View) -> None:
-    assert head.lesion is not None
-    extent = head.anatomy.volume(head.lesion.extent)
-    mask = (reslice(extent[None], head.anatomy.grid, view)[0] > 0.5).astype(np.uint8)
+def _write_mask(path: Path, number: int, session: str, head: InScanner, view: View) -> None:
+    assert head.extent is not None
+    mask = (reslice(head.extent[None], head.grid, view)[0] > 0.5).astype(np.uint8)
     write_image(path, mask, view)
     source = f"bids:raw:{_anat(number, session).as_posix()}/{_stem(number, session, 'T2w')}.nii.gz"
     write_json(path.with_name(path.name.replace(".nii.gz", ".json")), {"Type": "Lesion", "SpatialReference": source})
 
 
-def _describe(root: Path, numbers: list[int], seed: int) -> None:
+def _describe(root: Path, numbers: list[int], seed: int, source: LabelSource | None) -> None:
     """Write the files at the root of the dataset."""
     description: dict[str, Any] = {
         "Name": "Embedded ARC-like cohort (simulated)",
         "BIDSVersion": "1.6.0",
         "DatasetType": "raw",
-        "License": "Apache-2.0",
+        "License": "Apache-2.0" if source is None else "That of the label maps",
     }
     write_json(root / "dataset_description.json", description)
+    if source is not None:
+        write_people(root, {f"sub-M{2000 + number}": source.person(number) for number in numbers})
+        write_text(root / "README", readmes.ARC_LABEL_MAPS)
+        return
     people = [(number, draw_person(_NUMBERS + number, seed, 1.0)) for number in numbers]
     rows = [f"sub-M{2000 + number}\t{person.sex}\t{person.age}" for number, person in people]
     write_text(root / "participants.tsv", "\n".join(["participant_id\tsex\tage_at_stroke", *rows]) + "\n")
-    write_text(root / "README", _README)
+    write_text(root / "README", readmes.ARC)

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from scripts.cohort import readmes
 from scripts.cohort.finish import finish_cohort
 from scripts.cohort.head import head_grid
-from scripts.cohort.lattice import Array, stream
+from scripts.cohort.label_cohort import LabelSource, find_source, write_people
+from scripts.cohort.label_scanned import scan_head
+from scripts.cohort.lattice import stream
 from scripts.cohort.make import check_numbers, check_spacing, claim, make_all
 from scripts.cohort.person import draw_person
-from scripts.cohort.scanner import Head, Sequence3D, View, acquire, make_head, reslice, write_image
-from scripts.cohort.template import TISSUES
+from scripts.cohort.scanner import InScanner, Sequence3D, View, acquire, make_head, reslice, write_image
 from scripts.errors import InputError
 from scripts.io.write import write_text
 
@@ -23,7 +25,6 @@ __all__ = ["SCANNERS", "Scanner", "cohort_ixi", "make_ixi_cohort"]
 
 _VERSION = 1
 _NUMBERS = 10_000  # no subject of another embedded cohort has a number from here on
-_NOT_GREY = ("white", "csf")
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,6 @@ SCANNERS = {
 """Site -> scanner. TE, flip angle and pulse spacing of T1, TR and TE of T2 and PD of Guys and HH are as published
 on IXI's pages; inversion and repetition of the T1 were not, nor anything of IOP: those are plausible ones."""
 
-_README = """Embedded IXI-like cohort (simulated)
-
-These are not measurements of people. T1, T2 and PD images of whole heads were simulated from the ICBM 2009a
-nonlinear symmetric average brain (Fonov et al. 2011, doi:10.1016/j.neuroimage.2010.07.033), deformed and refolded
-for each subject, with tissue values from the literature and a coarse simulated head around it. Names, grids, field
-strengths and, where published, timings are those of the IXI dataset (https://brain-development.org/ixi-dataset/), of
-which nothing is contained; IOP's are made up. c1, c2 and c3 beside each image are the shares of grey matter, white
-matter and fluid that it was made of, named as SPM names its maps. cohort.json holds the settings: the same settings
-give the same bytes.
-"""
-
 
 def cohort_ixi(
     out: str,
@@ -99,6 +89,7 @@ def cohort_ixi(
     seed: int = 0,
     spacing: float | None = None,
     jobs: int | None = None,
+    label_maps: str | None = None,
 ) -> None:
     """Write the embedded IXI cohort and say what was written; the command ``cohort ixi``. See `make_ixi_cohort`."""
     check_spacing(spacing)
@@ -108,7 +99,7 @@ def cohort_ixi(
         f"Simulating heads of {guys} (Guys), {hh} (HH) and {iop} (IOP) subjects, {grid}, seed {seed}, into {out} "
         f"(about {size:.0f} MB)"
     )
-    path = make_ixi_cohort(out, guys=guys, hh=hh, iop=iop, seed=seed, spacing=spacing, jobs=jobs)
+    path = make_ixi_cohort(out, guys=guys, hh=hh, iop=iop, seed=seed, spacing=spacing, label_maps=label_maps, jobs=jobs)
     what = "IXI*-T1, -T2 and -PD.nii.gz with c1, c2, c3 maps"
     finish_cohort(path, "ixi", what, jobs=jobs)
 
@@ -121,6 +112,7 @@ def make_ixi_cohort(
     iop: int = 4,
     seed: int = 0,
     spacing: float | None = None,
+    label_maps: str | Path | None = None,
     jobs: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -138,6 +130,8 @@ def make_ixi_cohort(
         seed: of everything random.
         spacing: isotropic voxels [mm], 0.9 to 8; None takes IXI's own grids (T1 sagittal 0.9375 x 0.9375 x 1.2 mm,
             T2 and PD axial 0.9375 x 0.9375 x 1.25 mm).
+        label_maps: folder of label maps of whole heads, instead of the template's one anatomy; ``participants.tsv``
+            then tells whose head each subject is.
         jobs: subjects made at once; by default one per core, at most 4.
         progress: whether to show a bar.
 
@@ -149,8 +143,10 @@ def make_ixi_cohort(
         raise InputError(f"guys={guys}, hh={hh}, iop={iop}: choose 1 to 330 subjects of a site")
     spacing = check_spacing(spacing)
     root = Path(out)
-    claim(root, {"cohort": "ixi", "version": _VERSION, "seed": int(seed), "spacing": spacing})
-    write_text(root / "README", _README)
+    source = find_source(label_maps, whole_heads=bool(label_maps))
+    settings = {"cohort": "ixi", "version": _VERSION, "seed": int(seed), "spacing": spacing}
+    claim(root, settings if source is None else settings | source.settings)
+    write_text(root / "README", readmes.IXI if source is None else readmes.IXI_LABEL_MAPS)
     names = [_name(site, k) for site, n in zip(SCANNERS, (guys, hh, iop), strict=True) for k in range(1, n + 1)]
     names.sort()
     held = {path.name[: -len("-T1.nii.gz")] for path in root.glob("IXI*-T1.nii.gz")}
@@ -164,11 +160,13 @@ def make_ixi_cohort(
     make_all(
         names,
         missing,
-        lambda name: _make_subject(root, name, seed, spacing, fine),
+        lambda name: _make_subject(root, name, seed, spacing, fine, source),
         spacing=fine,
         jobs=jobs,
         progress=progress,
     )
+    if source is not None:
+        write_people(root, {name: source.person(_index(name, source)) for name in names})
     return root
 
 
@@ -206,37 +204,44 @@ def _views(site: str, spacing: float | None, rng: np.random.Generator) -> tuple[
     return t1.at(spacing), t2.at(spacing)
 
 
-def _make_subject(root: Path, name: str, seed: int, spacing: float | None, fine: float) -> None:
+def _index(name: str, source: LabelSource) -> int:
+    """Return which head (from 1) of label maps a subject is.
+
+    Guys starts with the first person; HH and IOP, which are tested on, have the last fifth of the people, whom no
+    default split trains on.
+    """
+    site = list(SCANNERS).index(name.split("-")[1])
+    k, people = (int(name[3:6]) + 1 - site) // 3, len(source.maps)
+    return k if site == 0 else 2 * people - (k - 1) % max(1, people // 5)
+
+
+def _make_subject(
+    root: Path, name: str, seed: int, spacing: float | None, fine: float, source: LabelSource | None
+) -> None:
     """Make one subject in a temporary folder and move its files into place.
 
     In that folder names begin with a dot: whoever searches the cohort for IXI* finds no half subject there.
     """
     number, site = _NUMBERS + int(name[3:6]), name.split("-")[1]
     scanner = SCANNERS[site]
-    head = make_head(draw_person(number, seed, 0.0), seed, head_grid(fine), scanner.field_strength)
+    head: InScanner
+    if source is None:
+        head = make_head(draw_person(number, seed, 0.0), seed, head_grid(fine), scanner.field_strength)
+    else:
+        head = scan_head(source, _index(name, source), number, seed, fine, scanner.field_strength)
     rng = stream(seed, number, "scan")
     t1, t2 = _views(site, spacing, rng)
     temporary = root / f".part-{name}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    tissues = _tissue_shares(head)
+    tissues = head.shares
     for kind, sequence, view in (("T1", scanner.t1, t1), ("T2", scanner.t2, t2), ("PD", scanner.pd, t2)):
         image = acquire(head, sequence, view, rng, bias=scanner.bias, noise=scanner.noise)
         write_image(temporary / f".{name}-{kind}.nii.gz", image, view)
         if kind != "PD":  # lies on the grid of T2
-            stored = np.floor(reslice(tissues, head.anatomy.grid, view) * np.float32(255.0) + np.float32(1e-3))
+            stored = np.floor(reslice(tissues, head.grid, view) * np.float32(255.0) + np.float32(1e-3))
         for number_of, share in enumerate(stored.clip(0, 255).astype(np.uint8), start=1):
             write_image(temporary / f".c{number_of}{name}-{kind}.nii.gz", share, view, step=1 / 255)
     for file in _files(name):
         (temporary / f".{file}").replace(root / file)
     temporary.rmdir()
-
-
-def _tissue_shares(head: Head) -> Array:
-    """Return shares (3, I, J, K) of grey matter with the deep nuclei, of white matter, and of fluid."""
-    anatomy = head.anatomy
-    white, csf = (anatomy.fractions[TISSUES.index(name)] for name in _NOT_GREY)
-    grey = anatomy.fractions.sum(0) - white - csf
-    shares = np.stack([anatomy.volume(values) for values in (grey, white, csf)])
-    shares[2] += head.fluid
-    return shares.clip(0.0, 1.0)

@@ -7,34 +7,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts.cohort.label_head import LESION, Place, mix_head, place_head
+from scripts.cohort import readmes
+from scripts.cohort.label_head import LESION, LabelHead, Place, mix_head, place_head
 from scripts.cohort.label_lesion import draw_lesion_masks, find_lesion_masks, lay_lesion
 from scripts.cohort.label_maps import LabelMap, digest, find_label_maps, read_label_map
 from scripts.cohort.label_outer import split_soft_tissue
 from scripts.cohort.label_shape import draw_deformation, label_grid
-from scripts.cohort.label_tissues import draw_tissues
+from scripts.cohort.label_tissues import TISSUES, draw_tissues
 from scripts.cohort.lattice import Array, stream
 from scripts.cohort.lesion import Lesion
 from scripts.cohort.person import Person
 from scripts.cohort.qmri_files import write_subject
+from scripts.cohort.scanner import scale_to_field
 from scripts.errors import InputError
+from scripts.io.write import write_text
 
-__all__ = ["LabelSource", "find_source", "make_label_subject"]
+__all__ = ["LabelSource", "find_source", "make_label_head", "make_label_subject", "write_people"]
 
 # Bumped whenever the same seed no longer gives the same bytes.
 _VERSION = 1
-
-_README = """Embedded qMRI cohort from label maps (simulated)
-
-These are not measurements of people. Quantitative maps of proton density (PDmap), R1 (R1map), R2* (R2starmap), R2
-(R2map) and magnetisation transfer saturation (MTsat) were simulated at 3 T from label maps of individual people's
-heads, which the user gave: participants.tsv names the map of each subject as its person. The first head of a person
-is nearly that anatomy, the next ones are smooth deformations of it. Subjects of one person must stay on one side of
-any split. Tissue values are from the literature; those of what surrounds the brain, and of lesions, are assumptions.
-
-dseg.tsv names the labels of *_dseg.nii.gz; *_desc-lesion_mask.nii.gz marks the lesion. Maps are 0 outside {what}.
-cohort.json holds the settings: the same settings and label maps give the same bytes.
-"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,7 @@ class LabelSource:
     @property
     def readme(self) -> str:
         """What the cohort says about itself."""
-        return _README.format(what="the head" if self.whole_heads else "the brain")
+        return readmes.QMRI_LABEL_MAPS.format(what="the head" if self.whole_heads else "the brain")
 
     def person(self, number: int) -> str:
         """Return whose head subject ``number`` (from 1) is: one of each person, then the next of each."""
@@ -78,7 +69,9 @@ class LabelSource:
         return number <= len(self.maps)
 
 
-def find_source(label_maps: str | Path | None, *, whole_heads: bool, lesions: str | Path | None) -> LabelSource | None:
+def find_source(
+    label_maps: str | Path | None, *, whole_heads: bool, lesions: str | Path | None = None
+) -> LabelSource | None:
     """Return what heads are to be made from; None for the embedded anatomy.
 
     Raises:
@@ -94,35 +87,65 @@ def find_source(label_maps: str | Path | None, *, whole_heads: bool, lesions: st
     return LabelSource(maps, bool(whole_heads), masks, digest(maps))
 
 
+def make_label_head(
+    source: LabelSource,
+    index: int,
+    number: int,
+    seed: int,
+    spacing: float,
+    *,
+    has_lesion: bool,
+    field_strength: float | None = None,
+) -> tuple[Place, LabelHead]:
+    """Return a head and where its voxels lie.
+
+    Args:
+        source: what heads are made from.
+        index: which head, from 1, see `LabelSource.person`.
+        number: of the subject, by which all is drawn.
+        seed: of the cohort.
+        spacing: of its voxels [mm].
+        has_lesion: whether it has a lesion.
+        field_strength: [T] at which its tissues are measured; None is that of the tables, 3 T.
+
+    Raises:
+        InputError: if the label map cannot be used, or no lesion meets the brain.
+    """
+    name = source.person(index)
+    person = read_label_map(source.maps[name], name)
+    whole = source.whole_heads
+    if whole and not person.is_whole:
+        raise InputError(f"{source.maps[name]} has no labels outside the brain: leave whole_heads out")
+    shape = draw_deformation(person, stream(seed, number, "shape"), mild=source.is_first(index))
+    tissues = split_soft_tissue(person, stream(seed, number, "folds")) if whole else person.tissues
+    place = place_head(person, shape, label_grid(spacing, whole_head=whole), whole_head=whole)
+    means, spreads = draw_tissues(stream(seed, number, "tissue"))
+    if field_strength is not None:
+        names = [tissue.name for tissue in TISSUES]
+        means[1:] = list(scale_to_field(dict(zip(names, means[1:], strict=True)), field_strength).values())
+    lay = partial(_lay, person, place, source.masks(index), number, seed) if has_lesion else None
+    return place, mix_head(person, tissues, place, (means, spreads), stream(seed, number, "noise"), lay=lay)
+
+
 def make_label_subject(root: Path, person: Person, seed: int, spacing: float, source: LabelSource) -> None:
     """Make one subject from its person's label map and write it below ``root``, whole or not at all."""
-    number, name = person.number, source.person(person.number)
-    head = read_label_map(source.maps[name], name)
-    if source.whole_heads and not head.is_whole:
-        raise InputError(f"{source.maps[name]} has no labels outside the brain: leave whole_heads out")
-    grid = label_grid(spacing, whole_head=source.whole_heads)
-    shape = draw_deformation(head, stream(seed, number, "shape"), mild=source.is_first(number))
-    tissues = split_soft_tissue(head, stream(seed, number, "folds")) if source.whole_heads else head.tissues
-    place = place_head(head, shape, grid, whole_head=source.whole_heads)
-    values = draw_tissues(stream(seed, number, "tissue"))
-    lay = partial(_lay, head, place, source, number, seed) if person.lesion else None
-    made = mix_head(head, tissues, place, values, stream(seed, number, "noise"), lay=lay)
-    write_subject(
-        root,
-        person.name,
-        grid,
-        place.volume,
-        made.maps,
-        made.segments,
-        made.segments == LESION if person.lesion else None,
-        whole_head=source.whole_heads,
-    )
+    number, has_lesion = person.number, person.lesion is not None
+    place, head = make_label_head(source, number, number, seed, spacing, has_lesion=has_lesion)
+    mask = head.segments == LESION if has_lesion else None
+    whole = source.whole_heads
+    write_subject(root, person.name, place.grid, place.volume, head.maps, head.segments, mask, whole_head=whole)
 
 
-def _lay(head: LabelMap, place: Place, source: LabelSource, number: int, seed: int, fluid: Array) -> Lesion:
+def write_people(root: Path, people: dict[str, str]) -> None:
+    """Write whose head each subject is, as ``participants.tsv``."""
+    rows = [f"{subject}\t{person}" for subject, person in people.items()]
+    write_text(root / "participants.tsv", "\n".join(["participant_id\tperson", *rows]) + "\n")
+
+
+def _lay(person: LabelMap, place: Place, masks: tuple[Path, ...], number: int, seed: int, fluid: Array) -> Lesion:
     """Lay the first of some drawn lesions that leaves something in the head's parenchyma."""
-    for mask, affine in draw_lesion_masks(source.masks(number), stream(seed, number, "lesion")):
-        lesion = lay_lesion(mask, affine, head, place, fluid, stream(seed, number, "pathology"))
+    for mask, affine in draw_lesion_masks(masks, stream(seed, number, "lesion")):
+        lesion = lay_lesion(mask, affine, person, place, fluid, stream(seed, number, "pathology"))
         if lesion.mask.any():
             return lesion
-    raise InputError(f"no lesion meets the brain of {head.name}: give masks of lesions in MNI space")
+    raise InputError(f"no lesion meets the brain of {person.name}: give masks of lesions in MNI space")

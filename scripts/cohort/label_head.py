@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,9 +63,9 @@ class Place:
         low = [o + self.grid.spacing * part.start for o, part in zip(self.grid.origin, self.box, strict=True)]
         return Grid((shape[0], shape[1], shape[2]), self.grid.spacing, (low[0], low[1], low[2]))
 
-    def volume(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+    def volume(self, values: NDArray[Any]) -> NDArray[Any]:
         """Put ``values`` (N,) into a volume (I, J, K) that is 0 elsewhere."""
-        full = np.zeros(self.grid.shape, values.dtype)
+        full: NDArray[Any] = np.zeros(self.grid.shape, values.dtype)
         full[self.box][self.inside] = values
         return full
 
@@ -77,11 +78,13 @@ class LabelHead:
         maps: ``{map: (N,)}`` in the order of `MAPS`.
         segments: (N,) uint8: 1 grey, 2 white, 3 fluid, 4 deep grey, 5 lesion, 0 outside the brain.
         shares: (4, N) of grey, white, fluid and deep grey in a voxel, before there was a lesion.
+        lesion: in these voxels, if there is one.
     """
 
     maps: dict[str, Array]
     segments: NDArray[np.uint8]
     shares: Array
+    lesion: Lesion | None = None
 
 
 def place_head(person: LabelMap, shape: Shape, grid: Grid, *, whole_head: bool) -> Place:
@@ -135,7 +138,7 @@ def mix_head(
         sums.add(CODES["cavity"], slice(None), cavity, values)
         sums.add(CODES["rim"], slice(None), rim, values)
         segments[lesion.mask & (segments > 0)] = LESION
-    return LabelHead(_finish(sums, place, rng), segments, sums.segments[1:])
+    return LabelHead(_finish(sums, place, rng), segments, sums.segments[1:], lesion)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import nibabel as nib
 import numpy as np
@@ -19,16 +19,52 @@ from scripts.cohort.head import OUTER, head_maps
 from scripts.cohort.lattice import Array, Grid, sample_lattice, stream, white_lattice
 from scripts.cohort.lesion import Lesion
 from scripts.cohort.person import Person, draw_person_shape, make_brain
+from scripts.cohort.template import TISSUES
 from scripts.cohort.tissue_values import MAPS, draw_values, paint_maps
 from scripts.io.resample import to_grid
 from scripts.io.write import write_nifti
 
-__all__ = ["Head", "Sequence3D", "View", "acquire", "make_head", "reslice", "scale_to_field", "write_image"]
+__all__ = [
+    "Head",
+    "InScanner",
+    "Sequence3D",
+    "View",
+    "acquire",
+    "make_head",
+    "reslice",
+    "scale_to_field",
+    "write_image",
+]
 
-_FLUID = ("csf", "cavity", "vitreous")
+_FLUID = ("csf", "cavity", "vitreous", "canal")
+_NOT_GREY = ("white", "csf")
 _REFERENCE = 3.0  # T, of the tissue tables
 # value(B0) = value(3 T) (B0 / 3)^power for tissue: T1 ~ B0^0.38; R2* and R2 from T2* and T2 at 1.5 and 3 T
 _FIELD_POWER = {"R1": -0.38, "R2star": 0.33, "R2": 0.19}
+
+
+class InScanner(Protocol):
+    """A whole head whose images are wanted, all on one grid."""
+
+    @property
+    def grid(self) -> Grid:
+        """Of I x J x K voxels."""
+
+    @property
+    def maps(self) -> dict[str, Array]:
+        """``{map: (I, J, K)}`` of the whole head."""
+
+    @property
+    def brain(self) -> NDArray[np.bool_]:
+        """Where the brain is, (I, J, K)."""
+
+    @property
+    def shares(self) -> Array:
+        """Shares (3, I, J, K) of grey matter with the deep nuclei, of white matter, and of fluid."""
+
+    @property
+    def extent(self) -> Array | None:
+        """Share (I, J, K) that is lesion, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +82,31 @@ class Head:
     fluid: Array
     anatomy: Anatomy
     lesion: Lesion | None
+
+    @property
+    def grid(self) -> Grid:
+        """See `InScanner`."""
+        return self.anatomy.grid
+
+    @property
+    def brain(self) -> NDArray[np.bool_]:
+        """See `InScanner`."""
+        return self.anatomy.brain
+
+    @property
+    def shares(self) -> Array:
+        """See `InScanner`."""
+        anatomy = self.anatomy
+        white, csf = (anatomy.fractions[TISSUES.index(name)] for name in _NOT_GREY)
+        grey = anatomy.fractions.sum(0) - white - csf
+        shares: Array = np.stack([anatomy.volume(values) for values in (grey, white, csf)])
+        shares[2] += self.fluid
+        return shares.clip(0.0, 1.0)
+
+    @property
+    def extent(self) -> Array | None:
+        """See `InScanner`."""
+        return None if self.lesion is None else self.anatomy.volume(self.lesion.extent)
 
 
 @dataclass(frozen=True)
@@ -120,7 +181,7 @@ def make_head(person: Person, seed: int, grid: Grid, field_strength: float) -> H
 
 
 def acquire(
-    head: Head,
+    head: InScanner,
     sequence: Sequence3D,
     view: View,
     rng: np.random.Generator,
@@ -142,11 +203,11 @@ def acquire(
     """
     maps = {name: torch.from_numpy(volume) for name, volume in head.maps.items()}
     signal = _signal(maps, sequence)
-    sensitivity = sample_lattice(white_lattice(rng, 70.0), head.anatomy.grid.axes())[0]
-    brain = torch.from_numpy(head.anatomy.brain)
+    sensitivity = sample_lattice(white_lattice(rng, 70.0), head.grid.axes())[0]
+    brain = torch.from_numpy(head.brain)
     level = float(signal[brain].mean())
     signal = signal * torch.from_numpy(np.exp(np.float32(bias) * sensitivity)) / level
-    seen = reslice(signal.numpy()[None], head.anatomy.grid, view)[0]
+    seen = reslice(signal.numpy()[None], head.grid, view)[0]
     draws = torch.from_numpy(rng.standard_normal((2, *seen.shape), dtype=np.float32))
     noisy = physics.rician(torch.from_numpy(seen), noise, draws)
     stored: NDArray[np.int16] = np.rint(noisy.numpy() * (100.0 * gain)).clip(0, 32767).astype(np.int16)

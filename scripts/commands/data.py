@@ -44,7 +44,14 @@ def cohort_qmri(
 
 
 def cohort_ixi(
-    out: str, guys: int = 20, hh: int = 4, iop: int = 4, seed: int = 0, spacing: float | None = None
+    out: str,
+    guys: int = 20,
+    hh: int = 4,
+    iop: int = 4,
+    seed: int = 0,
+    spacing: float | None = None,
+    label_maps: str | None = None,
+    jobs: int | None = None,
 ) -> None:
     """Make the embedded IXI cohort: simulated whole heads of three sites, named as IXI's, with tissue maps.
 
@@ -55,13 +62,23 @@ def cohort_ixi(
         iop: subjects of the Institute of Psychiatry (1.5 T).
         seed: the same seed makes the same bytes.
         spacing: isotropic voxel size [mm]; default: IXI's own grids.
+        label_maps: folder of label maps of people's whole heads (FreeSurfer's ids), from which the heads are made.
+        jobs: subjects made at once; default: one per core, at most 4.
     """
     from scripts.cohort.ixi_cohort import cohort_ixi as make
 
-    make(out, guys, hh, iop, seed, spacing)
+    make(out, guys, hh, iop, seed, spacing, jobs, label_maps)
 
 
-def cohort_arc(out: str, subjects: int = 30, seed: int = 0, spacing: float | None = None) -> None:
+def cohort_arc(
+    out: str,
+    subjects: int = 30,
+    seed: int = 0,
+    spacing: float | None = None,
+    label_maps: str | None = None,
+    lesions: str | None = None,
+    jobs: int | None = None,
+) -> None:
     """Make the embedded ARC cohort: simulated heads with chronic stroke lesions, as BIDS like ds004884.
 
     Args:
@@ -69,10 +86,13 @@ def cohort_arc(out: str, subjects: int = 30, seed: int = 0, spacing: float | Non
         subjects: how many.
         seed: the same seed makes the same bytes.
         spacing: isotropic voxel size [mm]; default: 1 mm (FLAIR 0.9 mm).
+        label_maps: folder of label maps of people's whole heads (FreeSurfer's ids), from which the heads are made.
+        lesions: folder of masks of stroke lesions in MNI space, needed with label_maps.
+        jobs: subjects made at once; default: one per core, at most 4.
     """
     from scripts.cohort.arc_cohort import cohort_arc as make
 
-    make(out, subjects, seed, spacing)
+    make(out, subjects, seed, spacing, jobs, label_maps, lesions)
 
 
 def prepare_ixi(

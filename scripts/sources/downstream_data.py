@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from scripts.cohort.make import PROVENANCE
 from scripts.data import arc, ixi
+from scripts.data.layout import read_people
 from scripts.data.splits import PARTS, claim_split, keep_split, label_subset, split_file, split_subjects
 from scripts.errors import InputError
 from scripts.ranks import main_process_first
@@ -70,7 +72,11 @@ def downstream_data(
             names = [entry["subject"] for entry in entries]
         else:
             names = (ixi.ixi_subjects if layout == "ixi" else arc.arc_subjects)(folder)
-        split = ixi.split_ixi(names, fractions, training_site) if layout == "ixi" else split_subjects(names, fractions)
+        people = read_people(folder)
+        if layout == "ixi":
+            split = ixi.split_ixi(names, fractions, training_site, people)
+        else:
+            split = split_subjects(names, fractions, people=people)
         file = split_file(modality if split_over == "modality" else None)
         split = keep_split(split, folder / file)
         claim_split(split, work_dir / file)
@@ -169,7 +175,10 @@ def _embedded_cohort(layout: str, work_dir: Path, settings: dict[str, Any]) -> P
         values = {"guys": 20, "hh": 4, "iop": 4, "seed": 0, "spacing": None, **settings}
     else:
         values = {"subjects": 30, "seed": 0, "spacing": None, **settings}
-    name = "-".join(f"{key}{value}" for key, value in values.items() if value is not None)
+    folders = {key: values[key] for key in ("label_maps", "lesions") if values.get(key)}
+    name = "-".join(f"{key}{value}" for key, value in values.items() if value is not None and key not in folders)
+    if folders:
+        name = f"{name}-{hashlib.sha256(repr(sorted(folders.items())).encode()).hexdigest()[:8]}"
     folder = work_dir / f"{layout}-{name}"
     logger.info("No dataset_dir given: using the embedded cohort, simulated heads, in %s", folder)
     if layout == "ixi":

@@ -9,17 +9,23 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from scripts.cohort.arc_cohort import make_arc_cohort
+from scripts.cohort.ixi_cohort import make_ixi_cohort
 from scripts.cohort.label_cohort import find_source
 from scripts.cohort.label_head import mix_head, place_head
 from scripts.cohort.label_maps import read_label_map
 from scripts.cohort.label_shape import CENTRE, draw_deformation, label_grid
 from scripts.cohort.label_tissues import BRAIN, CODES, SEGMENTS, draw_tissues
 from scripts.cohort.qmri_cohort import make_qmri_cohort
+from scripts.data.ixi import find_ixi, ixi_subjects, split_ixi
+from scripts.data.layout import read_people
 from scripts.data.qmri import find_subjects, load_maps
 from scripts.data.regions import RegionDataset
+from scripts.data.splits import PARTS
 from scripts.data.store import prepare_store
 from scripts.data.store_read import read_store_header, read_voxels
 from scripts.errors import InputError
+from scripts.sources.downstream_data import downstream_data
 from scripts.sources.pretraining_data import pretraining_data
 from tests.cohort.head_labels import head_labels, write_label_map, write_lesions, write_people
 
@@ -224,6 +230,51 @@ def test_pretraining_makes_such_heads_and_splits_them_by_person(people: Path, tm
     parts = [{entry["subject"] for entry in data[part]} for part in ("training", "validation", "test")]
     assert parts == [{"sub-001", "sub-004"}, {"sub-002", "sub-005"}, {"sub-003", "sub-006"}]
     assert Path(data["dataset_dir"]).name.startswith("cohort-n6-s0-6mm-")
+
+
+@pytest.fixture(scope="module")
+def ixi(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("scanned") / "ixi"
+    return make_ixi_cohort(out, guys=3, hh=2, iop=1, seed=1, spacing=SPACING, label_maps=people, progress=False)
+
+
+def test_scanned_heads_have_images_and_the_shares_that_they_were_made_of(ixi: Path) -> None:
+    names = ixi_subjects(ixi)
+    assert len(names) == 6
+    for entry in find_ixi(ixi, "T1w"):
+        image = np.asarray(nib.load(entry["image"]).dataobj).astype(float)
+        grey, white, fluid = (np.asarray(nib.load(path).dataobj).astype(float) for path in entry["label"])
+        means = [image[share > 0.9].mean() for share in (fluid, grey, white)]
+        assert means[0] < means[1] < means[2]
+        assert image[image > 4 * means[2] / 3].size > 100  # fat
+    t2 = find_ixi(ixi, "T2w")[0]
+    image, fluid = (np.asarray(nib.load(path).dataobj).astype(float) for path in (t2["image"], t2["label"][2]))
+    assert image[fluid > 0.9].mean() > 2 * image[(fluid < 0.1) & (image > 50)].mean()
+
+
+def test_no_person_is_on_two_sides_of_a_split_over_sites(ixi: Path) -> None:
+    people = read_people(ixi)
+    assert set(people) == set(ixi_subjects(ixi))
+    assert {people[name] for name in people if "Guys" not in name} == {"person_02"}
+    split = split_ixi(list(people), people=people)
+    parts = [{people[name] for name in split[part]} for part in PARTS]
+    assert parts == [{"person_00"}, {"person_01"}, {"person_02"}]
+    assert len(split["test"]) == 4
+    elsewhere = {**people, **{name: "person_00" for name in people if "HH" in name}}
+    assert not any("HH" in name for name in split_ixi(list(people), people=elsewhere)["test"])
+
+
+def test_tasks_split_scanned_heads_by_person(people: Path, lesions: Path, tmp_path: Path) -> None:
+    settings = {"subjects": 6, "spacing": 6.0, "label_maps": str(people), "lesions": str(lesions)}
+    data = downstream_data("arc", "embedded", tmp_path, "T2w", embedded=settings)
+    parts = [[entry["subject"] for entry in data[part]] for part in PARTS]
+    assert parts == [["sub-M2001", "sub-M2004"], ["sub-M2002", "sub-M2005"], ["sub-M2003", "sub-M2006"]]
+    for entry in data["training"]:
+        image, mask = (np.asarray(nib.load(entry[key]).dataobj).astype(float) for key in ("image", "label"))
+        assert mask.sum() > 5
+        assert image[mask > 0].mean() > 1.2 * image[image > image.mean()].mean()
+    with pytest.raises(InputError, match="label_maps without lesions: give a folder"):
+        make_arc_cohort(tmp_path / "arc", 1, label_maps=people, progress=False)
 
 
 def test_real_label_maps_make_plausible_brains(tmp_path: Path) -> None:
