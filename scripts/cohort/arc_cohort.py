@@ -115,6 +115,7 @@ def make_arc_cohort(
         spacing=spacing or 1.0,
         jobs=jobs,
         progress=progress,
+        from_template=source is None,
     )
     _describe(root, numbers, seed, source)
     return root

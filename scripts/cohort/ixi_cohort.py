@@ -164,6 +164,7 @@ def make_ixi_cohort(
         spacing=fine,
         jobs=jobs,
         progress=progress,
+        from_template=source is None,
     )
     if source is not None:
         write_people(root, {name: source.person(_index(name, source)) for name in names})

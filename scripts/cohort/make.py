@@ -90,6 +90,7 @@ def make_all(
     spacing: float,
     jobs: int | None,
     progress: bool,
+    from_template: bool = True,
 ) -> None:
     """Make the missing ones of some subjects, several at once; the first failure stops those not begun.
 
@@ -100,8 +101,9 @@ def make_all(
         spacing: of the grid that they are made on [mm].
         jobs: subjects made at once; None takes one per core, at most 4.
         progress: whether to show a bar.
+        from_template: whether they are made of the template, which is then read once, before all of them.
     """
-    if missing:
+    if missing and from_template:
         load_template(max(spacing, 1.0))
     # One torch thread each: subjects side by side use the cores better than threads within a subject.
     team = Threads(default_jobs(jobs, most=4), torch_threads=1)

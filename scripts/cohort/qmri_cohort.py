@@ -89,7 +89,8 @@ def make_qmri_cohort(
             person, the next ones are deformed. Without ``lesions`` nobody has one.
         whole_heads: Whether the maps hold the whole head of a label map, not the brain alone.
         lesions: Folder of masks of lesions in MNI space, for heads from label maps.
-        jobs: Subjects made at once; by default one per core, at most 4 (each needs up to 0.8 GB at 1 mm).
+        jobs: Subjects made at once; by default one per core, at most 4 (each needs up to 0.8 GB at
+            1 mm, 1.1 GB for a whole head).
         progress: Whether to show a bar.
 
     Raises:
@@ -123,6 +124,7 @@ def make_qmri_cohort(
         spacing=spacing,
         jobs=jobs,
         progress=progress,
+        from_template=source is None,
     )
     participants = [_participant(root, person, source) for person in people]
     describe_dataset(root, participants, settings, source.readme if source else README)
