@@ -4,30 +4,51 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from scripts.cohort.arc_cohort import make_arc_cohort
-from scripts.cohort.ixi_cohort import make_ixi_cohort
+from scripts.prepare import registration
 
-SPACING = 4.0
+MORE = ("sub-M2006*", "sub-M2007*")
+
+
+@contextmanager
+def begins_near() -> Iterator[None]:
+    """Registration in this process begins near where the files place the images, and not turned by other angles."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_NODS", "_TILTS", "_TURNS"):
+            patch.setattr(registration, name, (0,))
+        yield
 
 
 @pytest.fixture(scope="session")
-def ixi_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ixi_cohort(small_cohorts: dict[str, Path], shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
     """Two subjects of Guy's, one of each other site, with the maps that they were made of."""
-    folder = tmp_path_factory.mktemp("ixi") / "cohort"
-    return make_ixi_cohort(folder, guys=2, hh=1, iop=1, spacing=SPACING, jobs=1, progress=False)
+
+    def make(folder: Path) -> Path:
+        for name in ("IXI002-Guys", "IXI003-HH", "IXI004-IOP", "IXI005-Guys"):
+            for path in small_cohorts["ixi"].glob(f"*{name}-*"):
+                shutil.copy(path, folder)
+        return folder
+
+    made: Path = shared("ixi_to_prepare", make)
+    return made
 
 
 @pytest.fixture(scope="session")
-def arc_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def arc_cohort(small_cohorts: dict[str, Path], shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
     """Five subjects."""
-    folder = tmp_path_factory.mktemp("arc") / "cohort"
-    return make_arc_cohort(folder, 5, spacing=SPACING, jobs=1, progress=False)
+
+    def make(folder: Path) -> Path:
+        return Path(shutil.copytree(small_cohorts["arc"], folder / "raw", ignore=shutil.ignore_patterns(*MORE)))
+
+    made: Path = shared("arc_to_prepare", make)
+    return made
 
 
 @pytest.fixture

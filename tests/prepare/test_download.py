@@ -23,7 +23,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.cohort.arc_cohort import make_arc_cohort
 from scripts.errors import InputError
 from scripts.prepare import openneuro as arc
 from scripts.prepare.checksums import file_sums
@@ -470,9 +469,10 @@ DESCRIPTION = {"Name": "ARC", "DatasetDOI": f"doi:10.18112/openneuro.ds004884.v{
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cohort(arc_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three subjects, described as those of OpenNeuro, with files that are not of the index."""
-    root = make_arc_cohort(tmp_path_factory.mktemp("arc") / "ds004884", 3, spacing=4.0, jobs=1, progress=False)
+    others = shutil.ignore_patterns("sub-M2004*", "sub-M2005*")
+    root = Path(shutil.copytree(arc_cohort, tmp_path_factory.mktemp("arc") / "ds004884", ignore=others))
     (root / "dataset_description.json").write_text(json.dumps(DESCRIPTION))
     for name in ("sub-M2001/ses-9/anat/sub-M2001_ses-9_T2w.nii.gz", "sub-M2001/ses-9/func/sub-M2001_bold.nii.gz"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)

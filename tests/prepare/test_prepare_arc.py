@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -18,8 +18,10 @@ from scripts.errors import InputError
 from scripts.io.write import move_volume
 from scripts.prepare.prepare_arc import prepare_arc
 from scripts.sources.downstream_data import downstream_data
-from tests.prepare.conftest import rigid
+from tests.commands.client import Commands
+from tests.prepare.conftest import begins_near, rigid
 
+ROOT = Path(__file__).resolve().parents[2]
 MASKS = "derivatives/lesion_masks"
 
 
@@ -28,19 +30,30 @@ def one(folder: Path, pattern: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _() -> Iterator[None]:
+    """Registrations are quick; test_registration has the whole search."""
+    with begins_near():
+        yield
+
+
 @pytest.fixture(scope="module")
-def prepared(arc_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(arc_cohort: Path, shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
     """The cohort, with the T1w of its first subject turned and shifted in the scanner, prepared."""
-    raw = tmp_path_factory.mktemp("prepared") / "ds004884"
-    shutil.copytree(arc_cohort, raw)
-    t1w = one(raw, "sub-M2001/ses-*/anat/*_T1w.nii.gz")
-    move_volume(t1w, t1w.with_name("moved.nii.gz"), MOVED)
-    t1w.with_name("moved.nii.gz").replace(t1w)
-    out = raw.parent / "out"
-    summary = prepare_arc(str(raw), str(out), jobs=1)
-    assert summary.failed == {}
-    assert (summary.subjects, summary.made) == (5, 5)
-    return out
+
+    def make(folder: Path) -> Path:
+        raw = folder / "ds004884"
+        shutil.copytree(arc_cohort, raw)
+        t1w = one(raw, "sub-M2001/ses-*/anat/*_T1w.nii.gz")
+        move_volume(t1w, t1w.with_name("moved.nii.gz"), MOVED)
+        t1w.with_name("moved.nii.gz").replace(t1w)
+        summary = prepare_arc(str(raw), str(folder / "out"), jobs=1)
+        assert summary.failed == {}
+        assert (summary.subjects, summary.made) == (5, 5)
+        return folder / "out"
+
+    made: Path = shared("prepared_arc", make)
+    return made
 
 
 MOVED = rigid((6.0, -9.0, 8.0), (12.0, -9.0, 15.0))
@@ -108,9 +121,17 @@ def test_a_second_run_has_nothing_to_do(prepared: Path, tree: Callable, capsys: 
     assert "5 subjects, 0 of them now" in capsys.readouterr().out
 
 
-def test_processes_side_by_side_make_the_same(prepared: Path, tree: Callable, tmp_path: Path) -> None:
-    prepare_arc(str(prepared.parent / "ds004884"), str(tmp_path / "out"), jobs=2)
-    here, there = tree(tmp_path / "out"), tree(prepared)
+def test_processes_side_by_side_make_the_same(
+    arc_raw: Path, tree: Callable, tmp_path: Path, commands: Commands
+) -> None:
+    """Registration, which takes all its begins here, among it."""
+    keep_two(arc_raw)
+    for jobs in (1, 2):
+        words = ("prepare", "arc", "--source", arc_raw, "--out", tmp_path / str(jobs) / "out", "--jobs", jobs)
+        done = commands.run([sys.executable, "-m", "scripts", *map(str, words)], cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+    here, there = tree(tmp_path / "1" / "out"), tree(tmp_path / "2" / "out")
+    assert len([name for name in here if name.endswith("_space-T2w_T1w.nii.gz")]) == 1
     assert here.keys() == there.keys()
     assert [name for name in here if here[name] != there[name]] == []
 
@@ -258,7 +279,7 @@ def test_bad_folders_are_told_before_any_work(arc_raw: Path, tmp_path: Path) -> 
         prepare_arc(str(arc_raw), str(out), jobs=0)
 
 
-def test_the_first_step_of_a_training(prepared: Path, tmp_path: Path) -> None:
+def test_the_first_step_of_a_training(prepared: Path, tmp_path: Path, commands: Commands) -> None:
     """What was prepared is what the bundle trains on: a tiny network takes one step on the registered T1w."""
     options = {
         "config_file": "bundles/arc_lesion/configs/train.json",
@@ -267,7 +288,7 @@ def test_the_first_step_of_a_training(prepared: Path, tmp_path: Path) -> None:
         "encoder": "none",
         "features": "[4,4,8,8,8,4]",
         "patch_size": 32,
-        "spacing": 4,
+        "spacing": 8,
         "epoch_length": 1,
         "max_epochs": 1,
         "work_dir": tmp_path / "data",
@@ -276,7 +297,7 @@ def test_the_first_step_of_a_training(prepared: Path, tmp_path: Path) -> None:
         "tracking_uri": f"sqlite:///{tmp_path / 'runs.db'}",
     }
     command = [sys.executable, "-m", "monai.bundle", "run", *(f"--{name}={value}" for name, value in options.items())]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = commands.run(command, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     # 4 of the 5 subjects have a T1w
     assert "2 of 2 training subjects (label fraction 1), 1 validation, 1 test" in done.stderr + done.stdout

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -20,42 +21,63 @@ from scripts.io.read import read_volume
 from scripts.prepare.prepare_ixi import prepare_ixi
 from scripts.sources.downstream_data import downstream_data
 from tests.commands.client import Commands
-from tests.prepare.conftest import unpack, write_tars
+from tests.prepare.conftest import begins_near, unpack, write_tars
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("T1", "T2", "PD")
 PARTS = ("training", "validation", "test")
+Shared = Callable[[str, Callable[[Path], Any]], Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _() -> Iterator[None]:
+    """Registrations are quick; test_registration has the whole search."""
+    with begins_near():
+        yield
 
 
 @pytest.fixture(scope="module")
-def prepared(ixi_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(ixi_cohort: Path, shared: Shared) -> Path:
     """The cohort's images packed as the download is, prepared without any maps."""
-    folder = tmp_path_factory.mktemp("prepared")
-    source = write_tars(ixi_cohort, folder / "download", but="IXI005")
-    summary = prepare_ixi(str(source), str(folder / "out"), verify_sums=False, jobs=1)
-    assert summary.failed == {}
-    assert (summary.subjects, summary.made) == (3, 3)
-    return folder / "out"
+
+    def make(folder: Path) -> Path:
+        source = write_tars(ixi_cohort, folder / "download", but="IXI005")
+        summary = prepare_ixi(str(source), str(folder / "out"), verify_sums=False, jobs=1)
+        assert summary.failed == {}
+        assert (summary.subjects, summary.made) == (3, 3)
+        return folder / "out"
+
+    made: Path = shared("prepared_ixi", make)
+    return made
 
 
 @pytest.fixture(scope="module")
-def labelled(ixi_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two of the cohort's subjects, unpacked, with maps of the T1, prepared."""
-    folder = tmp_path_factory.mktemp("labelled")
-    raw = unpack(ixi_cohort, folder / "raw", maps=("T1",))
-    for path in [*raw.glob("*/*-IOP-*"), *raw.glob("*/*IXI005*")]:
-        path.unlink()
-    assert prepare_ixi(str(raw), str(folder / "out"), jobs=1).failed == {}
-    return folder / "out"
+def labelled(ixi_cohort: Path, shared: Shared) -> Path:
+    """One of the cohort's subjects, unpacked, with maps of the T1, prepared."""
+
+    def make(folder: Path) -> Path:
+        raw = unpack(ixi_cohort, folder / "raw", maps=("T1",))
+        for path in raw.glob("*/*"):
+            if "-HH-" not in path.name:
+                path.unlink()
+        assert prepare_ixi(str(raw), str(folder / "out"), jobs=1).failed == {}
+        return folder / "out"
+
+    made: Path = shared("labelled_ixi", make)
+    return made
 
 
 @pytest.fixture(scope="module")
-def all_labelled(ixi_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def all_labelled(ixi_cohort: Path, shared: Shared) -> Path:
     """All four with maps of all their images, of which nothing has to be registered, prepared."""
-    folder = tmp_path_factory.mktemp("all_labelled")
-    raw = unpack(ixi_cohort, folder / "raw", maps=KINDS)
-    assert prepare_ixi(str(raw), str(folder / "out"), jobs=1).failed == {}
-    return folder / "out"
+
+    def make(folder: Path) -> Path:
+        raw = unpack(ixi_cohort, folder / "raw", maps=KINDS)
+        assert prepare_ixi(str(raw), str(folder / "out"), jobs=1).failed == {}
+        return folder / "out"
+
+    made: Path = shared("all_labelled_ixi", make)
+    return made
 
 
 def shares(folder: Path, image: str) -> np.ndarray:
@@ -109,9 +131,9 @@ def test_a_second_run_has_nothing_to_do(prepared: Path, tree: Callable, capsys: 
     assert "3 subjects, 0 of them now" in capsys.readouterr().out
 
 
-def test_two_processes_make_the_same(labelled: Path, tmp_path: Path, tree: Callable) -> None:
-    prepare_ixi(str(labelled.parent / "raw"), str(tmp_path / "out"), jobs=2)
-    here, there = tree(tmp_path / "out"), tree(labelled)
+def test_two_processes_make_the_same(all_labelled: Path, tmp_path: Path, tree: Callable) -> None:
+    prepare_ixi(str(all_labelled.parent / "raw"), str(tmp_path / "out"), jobs=2)
+    here, there = tree(tmp_path / "out"), tree(all_labelled)
     assert here.keys() == there.keys()
     assert [name for name in here if here[name] != there[name]] == []
 
@@ -119,7 +141,7 @@ def test_two_processes_make_the_same(labelled: Path, tmp_path: Path, tree: Calla
 def test_maps_of_spm_are_taken(labelled: Path, ixi_cohort: Path) -> None:
     """Those of T2 and PD, which have none, are carried from them."""
     for path in ixi_cohort.glob("c?IXI*.nii.gz"):
-        if "IOP" in path.name or "IXI005" in path.name:
+        if "-HH-" not in path.name:
             continue
         stored, truth = nib.load(labelled / path.name).get_fdata(), nib.load(path).get_fdata()
         if "-T1" in path.name:
@@ -334,10 +356,10 @@ def test_a_disk_that_fills_up(all_labelled: Path, small_disk: Path, tree: Callab
     assert [name for name in here if here[name] != there[name]] == []
 
 
-def test_too_little_space_is_told_before_any_work(labelled: Path, small_disk: Path) -> None:
+def test_too_little_space_is_told_before_any_work(all_labelled: Path, small_disk: Path) -> None:
     (small_disk / "filler").write_bytes(bytes(7_000_000))
     with pytest.raises(InputError, match=r"out needs about .* for the images and their tissue maps, .* are free: free"):
-        prepare_ixi(str(labelled.parent / "raw"), str(small_disk / "out"))
+        prepare_ixi(str(all_labelled.parent / "raw"), str(small_disk / "out"))
 
 
 def test_the_exit_status_tells_that_some_failed(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -454,7 +453,7 @@ def test_a_second_run_changes_nothing_and_jobs_do_not_matter(originals, tmp_path
     assert contents(tmp_path / "one/out") == contents(tmp_path / "two/out")
 
 
-def test_killed_half_way_and_continued_to_the_same_bytes(originals, tmp_path):
+def test_killed_half_way_and_continued_to_the_same_bytes(originals, tmp_path, commands):
     source = write_layout(tmp_path / "source", "hmri", originals)
     code = f"""
 import os, signal
@@ -472,7 +471,7 @@ qmri.write_scan = write_and_die
 qmri.prepare_qmri({str(source)!r}, {str(tmp_path / "out")!r}, jobs=1)
 """
     root = Path(__file__).parents[2]
-    killed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=False)
+    killed = commands.run([sys.executable, "-c", code], cwd=root)
     assert killed.returncode == -9, killed.stderr
     assert [path.name for path in sorted((tmp_path / "out").glob("sub-*"))] == ["sub-P01"]
     assert (tmp_path / "out/.part-sub-P02").is_dir()

@@ -9,12 +9,11 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from scripts.cohort.arc_cohort import make_arc_cohort
 from scripts.errors import InputError
 from scripts.io.read import read_volume
 from scripts.io.resample import to_grid
 from scripts.prepare.registration import Rigid, register_rigid, to_image
-from tests.prepare.conftest import rigid
+from tests.prepare.conftest import begins_near, rigid
 
 Image = tuple[np.ndarray, np.ndarray]
 MIDDLE = np.array([0.0, -22.0, -10.0])  # of a head in the world [mm]
@@ -26,10 +25,9 @@ MOVES = {
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
+def head(arc_cohort: Path) -> dict[str, Image]:
     """T1w, T2w and FLAIR of one simulated head of 4 mm voxels, each tilted by itself, in one world."""
-    folder = make_arc_cohort(tmp_path_factory.mktemp("arc") / "arc", 2, spacing=4.0, jobs=1, progress=False)
-    paths = (folder / "sub-M2002").glob("ses-*/anat/*.nii.gz")
+    paths = (arc_cohort / "sub-M2002").glob("ses-*/anat/*.nii.gz")
     return {path.name.removesuffix(".nii.gz").rsplit("_", 1)[1]: read_volume(path) for path in paths}
 
 
@@ -71,7 +69,6 @@ def oblique_slices(image: Image) -> Image:
     ("kind", "move"),
     [
         ("T1w", "nodded"),
-        ("FLAIR", "turned"),
         ("upper half of T1w", "turned"),
         ("oblique slices of FLAIR", "nodded"),
     ],
@@ -93,12 +90,7 @@ def test_a_known_move_is_undone(head: dict[str, Image], kind: str, move: str) ->
     assert found.similarity > 1.5 * found.before
 
 
-def test_there_and_back_is_where_it_was(head: dict[str, Image]) -> None:
-    there = register_rigid(*head["T1w"], *head["T2w"])
-    back = register_rigid(*head["T2w"], *head["T1w"])
-    assert largest_error(back.matrix @ there.matrix) < 1.5
-
-
+@begins_near()
 def test_an_image_on_itself_stays_and_the_same_comes_again(head: dict[str, Image]) -> None:
     image = head["T1w"]
     first, again = (register_rigid(*image, *image) for _ in range(2))
@@ -150,6 +142,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD)
+@begins_near()
 def test_no_head_is_told_in_one_line(head: dict[str, Image], bad: str) -> None:
     make, message = BAD[bad]
     volume, affine = make(*head["T1w"])

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from tests.prepare.conftest import rigid
 
 SITES = ("Guys", "HH", "IOP")
 SPACING = 3.0
+Shared = Callable[[str, Callable[[Path], Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -29,20 +32,27 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ixi") / "ixi"
-    return make_ixi_cohort(folder, guys=1, hh=1, iop=1, spacing=SPACING, jobs=1, progress=False)
+def cohort(shared: Shared) -> Path:
+    def make(folder: Path) -> Path:
+        return make_ixi_cohort(folder / "ixi", guys=1, hh=1, iop=1, spacing=SPACING, jobs=1, progress=False)
+
+    made: Path = shared("heads_with_tissue", make)
+    return made
 
 
 @pytest.fixture(scope="module")
-def cases(cohort: Path) -> dict[str, Case]:
+def cases(cohort: Path, shared: Shared) -> dict[str, Case]:
     """The T1 of one simulated head of each site, with the shares it was made of and what is found on it."""
-    found = {}
-    for site in SITES:
-        image, affine = read_volume(path_of(cohort, site, "T1"))
-        brain = brain_mask(image, affine)
-        found[site] = Case(image, affine, truth_of(cohort, site, "T1"), brain, tissue_maps(image, affine, brain))
-    return found
+
+    def make(folder: Path) -> dict[str, tuple[np.ndarray, ...]]:
+        found = {}
+        for site in SITES:
+            image, affine = read_volume(path_of(cohort, site, "T1"))
+            brain = brain_mask(image, affine)
+            found[site] = image, affine, truth_of(cohort, site, "T1"), brain, tissue_maps(image, affine, brain)
+        return found
+
+    return {site: Case(*parts) for site, parts in shared("tissue_found", make).items()}
 
 
 def path_of(cohort: Path, site: str, kind: str) -> Path:
