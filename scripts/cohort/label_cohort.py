@@ -18,7 +18,7 @@ from scripts.cohort.lattice import Array, stream
 from scripts.cohort.lesion import Lesion
 from scripts.cohort.person import Person
 from scripts.cohort.qmri_files import write_subject
-from scripts.cohort.scanner import scale_to_field
+from scripts.cohort.tissue_values import scale_to_field
 from scripts.errors import InputError
 from scripts.io.write import write_text
 

@@ -20,7 +20,7 @@ from scripts.cohort.lattice import Array, Grid, sample_lattice, stream, white_la
 from scripts.cohort.lesion import Lesion
 from scripts.cohort.person import Person, draw_person_shape, make_brain
 from scripts.cohort.template import TISSUES
-from scripts.cohort.tissue_values import MAPS, draw_values, paint_maps
+from scripts.cohort.tissue_values import draw_values, paint_maps, scale_to_field
 from scripts.io.resample import to_grid
 from scripts.io.write import write_nifti
 
@@ -32,15 +32,10 @@ __all__ = [
     "acquire",
     "make_head",
     "reslice",
-    "scale_to_field",
     "write_image",
 ]
 
-_FLUID = ("csf", "cavity", "vitreous", "canal")
 _NOT_GREY = ("white", "csf")
-_REFERENCE = 3.0  # T, of the tissue tables
-# value(B0) = value(3 T) (B0 / 3)^power for tissue: T1 ~ B0^0.38; R2* and R2 from T2* and T2 at 1.5 and 3 T
-_FIELD_POWER = {"R1": -0.38, "R2star": 0.33, "R2": 0.19}
 
 
 class InScanner(Protocol):
@@ -155,17 +150,6 @@ class View:
         affine[:3, :3] = matrix
         affine[:3, 3] = np.asarray(self.centre) - matrix @ ((np.asarray(self.shape) - 1) / 2)
         return affine
-
-
-def scale_to_field(values: Mapping[str, Array], field_strength: float) -> dict[str, Array]:
-    """Return tissue values (len(MAPS),) of 3 T at another field [T]; fluid keeps its R1 and R2."""
-    ratio = field_strength / _REFERENCE
-    scaled = {}
-    for tissue, row in values.items():
-        kept = ("R1", "R2") if tissue in _FLUID else ()
-        powers = [0.0 if name in kept else _FIELD_POWER.get(name, 0.0) for name in MAPS]
-        scaled[tissue] = (row * ratio ** np.asarray(powers)).astype(np.float32)
-    return scaled
 
 
 def make_head(person: Person, seed: int, grid: Grid, field_strength: float) -> Head:

@@ -9,6 +9,7 @@ fluid and `rim` as gliosis, an assumption.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -19,7 +20,16 @@ from scripts.cohort.lattice import HEAD_BOX, Array, Box, Grid, sample_lattice, w
 from scripts.cohort.lesion import Lesion
 from scripts.cohort.template import TISSUES
 
-__all__ = ["HYPERINTENSITY", "MAPS", "TABLE", "draw_texture", "draw_values", "paint_maps", "texture_fields"]
+__all__ = [
+    "HYPERINTENSITY",
+    "MAPS",
+    "TABLE",
+    "draw_texture",
+    "draw_values",
+    "paint_maps",
+    "scale_to_field",
+    "texture_fields",
+]
 
 MAPS = ("PD", "R1", "R2star", "R2", "MTsat")
 
@@ -84,6 +94,10 @@ _IRON = (0.0, 0.15, 0.6, 0.45, 0.0)
 _FREE = 0.5
 # Change of a map, relative to its mean, for a relative change of R1 between regions.
 _REGIONAL = (-0.12, 1.0, 0.3, 0.2, 1.1)
+_FLUID = ("csf", "cavity", "vitreous", "canal")
+_REFERENCE = 3.0  # T, of the tissue tables
+# value(B0) = value(3 T) (B0 / 3)^power for tissue: T1 ~ B0^0.38; R2* and R2 from T2* and T2 at 1.5 and 3 T
+_FIELD_POWER = {"R1": -0.38, "R2star": 0.33, "R2": 0.19}
 _LOWEST = (5.0, 0.05, 0.3, 0.1, 0.0)
 
 
@@ -99,6 +113,17 @@ def draw_values(rng: np.random.Generator) -> dict[str, Array]:
         own = rng.standard_normal(len(MAPS)).clip(-2.0, 2.0)
         values[tissue] = (mean + between * np.sqrt(0.5) * (shared + own)).astype(np.float32)
     return values
+
+
+def scale_to_field(values: Mapping[str, Array], field_strength: float) -> dict[str, Array]:
+    """Return tissue values (len(MAPS),) of 3 T at another field [T]; fluid keeps its R1 and R2."""
+    ratio = field_strength / _REFERENCE
+    scaled = {}
+    for tissue, row in values.items():
+        kept = ("R1", "R2") if tissue in _FLUID else ()
+        powers = [0.0 if name in kept else _FIELD_POWER.get(name, 0.0) for name in MAPS]
+        scaled[tissue] = (row * ratio ** np.asarray(powers)).astype(np.float32)
+    return scaled
 
 
 def paint_maps(

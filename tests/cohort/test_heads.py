@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scripts import physics
 from scripts.cohort.arc_cohort import SEQUENCES, make_arc_cohort
 from scripts.cohort.ixi_cohort import SCANNERS, _views, make_ixi_cohort
-from scripts.cohort.scanner import View, scale_to_field
-from scripts.cohort.tissue_values import MAPS, TABLE
+from scripts.cohort.scanner import View
+from scripts.cohort.tissue_values import MAPS, TABLE, scale_to_field
 from scripts.data.arc import arc_subjects, find_arc
 from scripts.data.ixi import find_ixi, ixi_subjects
 from scripts.errors import InputError
