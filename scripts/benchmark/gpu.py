@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ def _steps(recipes: dict[str, Recipe], where: torch.device, clock: _Clock) -> di
     times: dict[str, list[float]] = {name: [] for name in made}
     for _ in range(5 if where.type == "cuda" else 1):
         for name, step in made.items():
-            times[name].append(_median(lambda step=step: step(image, target), where, 2, warm=1))
+            times[name].append(_median(partial(step, image, target), where, 2, warm=1))
     rate = clock.results["card"]["bf16_tflops"]
     for name, measured in times.items():
         seconds = statistics.median(measured)

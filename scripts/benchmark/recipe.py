@@ -61,8 +61,8 @@ class Recipe:
         """Return the training step."""
         torch.manual_seed(self.get("seed"))
         network = self.get("network").train()
-        names = ("train::inferer", "loss", "optimizer")
-        return Step(network, *(self.get(name) for name in names), max_norm=self.get("gradient_clip"))
+        inferer, loss, optimizer = (self.get(name) for name in ("train::inferer", "loss", "optimizer"))
+        return Step(network, inferer, loss, optimizer, max_norm=self.get("gradient_clip"))
 
     def views(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield image and target of every step of the run, made as its trainer makes them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ def _compile(network: nn.Module) -> None:
     for norm in norms:
         norm.__class__ = ReducedInstanceNorm3d
     network.compile()
-    forward: Callable[..., Any] = network._compiled_call_impl
+    forward = cast("Callable[..., Any]", network._compiled_call_impl)
 
     def run_compiled(*args: Any, **kwargs: Any) -> Any:
         try:

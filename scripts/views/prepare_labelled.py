@@ -29,6 +29,14 @@ class PrepareLabelledViews(PrepareViews):
         variation: what else is varied, see `scripts.views.variation.Variation`.
         seed: of the views, where it is not that of the generator.
         regions: cuts regions that the batch only names, see `scripts.data.resident.ResidentRegions`.
+
+    Examples:
+        >>> maps = torch.tensor([70.0, 0.9, 17.0, 1.55]).view(1, 4, 1, 1, 1).expand(2, 4, 20, 20, 20)
+        >>> batch = {"maps": maps, "labels": torch.full((2, 1, 20, 20, 20), 4), "step": torch.zeros(2)}
+        >>> views = ViewGenerator(patch_size=16, ranges={"rotation": 0.0, "scale": 0.0, "elastic": 0.0})
+        >>> image, classes = PrepareLabelledViews(views, {"1": [1, 4], "2": [2]})(batch, "cpu")
+        >>> tuple(image.shape), classes.unique().tolist()
+        ((4, 1, 16, 16, 16), [1.0])
     """
 
     def __init__(
@@ -80,6 +88,13 @@ class PrepareNoisyViews(PrepareLabelledViews):
         variation: as for `PrepareLabelledViews`.
         seed: likewise.
         regions: likewise.
+
+    Examples:
+        >>> maps = torch.tensor([70.0, 0.9, 17.0, 1.55]).view(1, 4, 1, 1, 1).expand(2, 4, 20, 20, 20)
+        >>> batch = {"maps": maps, "labels": torch.ones(2, 1, 20, 20, 20), "step": torch.zeros(2)}
+        >>> noisy, noise = PrepareNoisyViews(ViewGenerator(patch_size=16), sigma=0.2)(batch, "cpu")
+        >>> tuple(noisy.shape), round(noise.std().item(), 2)
+        ((4, 1, 16, 16, 16), 0.2)
     """
 
     def __init__(
