@@ -11,6 +11,7 @@ from typing import Any
 
 from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError, find_input_error
+from scripts.weights.shipped import shipped_weights
 
 __all__ = ["predict"]
 
@@ -36,7 +37,8 @@ def predict(
         bundle: pretrain_seqinv, ixi_seg, arc_lesion or ixi_denoise, or the folder of a bundle.
         images: see `scripts.io.image_list.find_images`.
         out: folder for the results.
-        weights: file of the network's weights; default: the ``models/model.pt`` of the bundle.
+        weights: file of the network's weights; default: the ``models/model.pt`` of the bundle, or, where that was never
+            trained, the network that comes with it and its own settings (`scripts.weights.shipped`).
         spacing: voxel size that the network sees [mm]; ``none`` for that of the image.
         features: widths of a network that is not of the default size.
         patch_size: side of the windows [voxels], best that of the patches in training.
@@ -61,6 +63,11 @@ def predict(
         "device": device,
     }
     settings = {name: _checked(name, value) for name, value in given.items() if value is not None}
+    shipped = None
+    if weights is None and not (folder / "models" / "model.pt").exists():
+        shipped = shipped_weights(folder)
+    if shipped is not None:
+        settings = {**shipped.inference, "weights_path": str(shipped.path), **settings}
     if probabilities:
         settings["probabilities"] = True
     settings.update(image=[str(path) for path in files], output_dir=str(out), bundle_root=str(folder))
@@ -74,10 +81,12 @@ def predict(
         settings["data_root_dir"] = root
     bar = {"_target_": "scripts.handlers.progress_bar.ProgressBar", "description": f"{folder.name}, images"}
     settings["handlers"] = [*config.get("handlers", []), bar]
-    _check_weights(folder, bundle, weights)
+    _check_weights(folder, bundle, shipped.path if shipped else weights)
     if announce is not None:
         more = f" and {len(files) - 3} more" if len(files) > 3 else ""
         announce(f"{folder.name}: {', '.join(path.name for path in files[:3])}{more}, to {out}")
+        if shipped is not None:
+            announce(f"network: {shipped.summary}")
     before = _state(out)
     _run(folder, settings)
     written = sorted(path for path, state in _state(out).items() if before.get(path) != state)

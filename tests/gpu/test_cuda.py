@@ -88,7 +88,7 @@ def test_a_fast_step_is_that_of_float32(network: PretrainNet, device: torch.devi
     made = AutocastInferer(SimpleInferer(), amp=True)(x, fast)
     assert has_bfloat16("cuda")
     for name, value in plain.items():
-        assert (made[name].float() - value).norm() < 0.05 * value.norm(), name
+        assert (made[name].float() - value).norm() < 0.1 * value.norm(), name
     sum(v.float().square().mean() for v in made.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
