@@ -12,6 +12,7 @@ __all__ = [
     "LAYOUTS",
     "PRETRAIN",
     "PRETRAIN_BUNDLE",
+    "SYNTHETIC",
     "TASKS",
     "DatasetKind",
     "Label",
@@ -30,6 +31,9 @@ PRETRAIN = "pretrain"
 
 PRETRAIN_BUNDLE = "pretrain_seqinv"
 """Its bundle."""
+
+SYNTHETIC = "synthetic"
+"""The modality of a network that was trained on simulated contrasts: it takes any."""
 
 CLASS_COLOURS: Mapping[str, str] = MappingProxyType(
     {"#ff5050": "red", "#50d0ff": "blue", "#ffd040": "yellow", "#70e070": "green"}

@@ -16,8 +16,7 @@ from scripts.experiment.grid.presets import PRESETS, load_preset
 from scripts.experiment.results.wording import MODALITIES, SITES, in_order
 from scripts.metrics.denoising_scores import DENOISING_METRICS
 from scripts.metrics.segmentation_scores import SEGMENTATION_METRICS
-from scripts.sources.synthetic_data import SYNTHETIC
-from scripts.tasks import LAYOUTS, PRETRAIN, TASKS, Task, bundle_of, bundles_on, task_title
+from scripts.tasks import LAYOUTS, PRETRAIN, SYNTHETIC, TASKS, Task, bundle_of, bundles_on, task_title
 from scripts.variants import ENCODERLESS, PRETRAINED, VARIANTS, variant_order
 from scripts.views.ranges import MODES
 

@@ -33,7 +33,7 @@ def kill_and_resume(folder: Path, where: torch.device, batch_size: int) -> dict[
     alone = _train(folder, left, where, batch_size)
     process = _train(folder, killed, where, batch_size)
     while process.poll() is None and _epoch(killed) < 2:
-        time.sleep(0.05)
+        time.sleep(0.3)
     process.kill()
     process.wait()
     at = _epoch(killed)

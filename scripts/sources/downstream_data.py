@@ -18,6 +18,7 @@ from scripts.errors import InputError
 from scripts.ranks import main_process_first
 from scripts.sources.pretraining_data import EMBEDDED
 from scripts.switches import is_on
+from scripts.tasks import SYNTHETIC
 
 __all__ = ["check_training", "downstream_data"]
 
@@ -93,6 +94,8 @@ def downstream_data(
 def check_training(ckpt_dir: str | Path, data: Mapping[str, Any], modality: str, cross_modality: Any = False) -> str:
     """Make sure that a trained network may be tested on these subjects: it was trained by the same split.
 
+    One that was trained on simulated contrasts of other people's maps may be tested on any.
+
     Args:
         ckpt_dir: where training left ``checkpoint.pt``; without one, nothing is known and a warning says so.
         data: the result of `downstream_data`.
@@ -118,6 +121,8 @@ def check_training(ckpt_dir: str | Path, data: Mapping[str, Any], modality: str,
         raise InputError(
             f"{path} is damaged, or no checkpoint of this task: give the ckpt_dir of its training"
         ) from error
+    if trained == SYNTHETIC:
+        return trained
     if trained != modality and not is_on(cross_modality, "cross_modality"):
         raise InputError(
             f"{path} was trained on {trained}: type --modality {trained}, or --cross_modality true to test it on "

@@ -11,10 +11,7 @@ from scripts.data.splits import PARTS
 from scripts.ranks import main_process_first
 from scripts.sources.pretraining_data import pretraining_data
 
-__all__ = ["SYNTHETIC", "synthetic_data"]
-
-SYNTHETIC = "synthetic"
-"""The modality of a network that was trained on simulated contrasts: it takes any."""
+__all__ = ["synthetic_data"]
 
 
 def synthetic_data(

@@ -38,6 +38,10 @@ def test_another_modality_is_tested_on_only_if_told(tmp_path: Path, word: Any) -
     assert check_training(tmp_path, DATA, "T2w", word) == "T1w"
 
 
+def test_a_network_of_simulated_contrasts_is_tested_on_any(tmp_path: Path) -> None:
+    assert check_training(trained(tmp_path, split="ff00", modality="synthetic"), DATA, "T2w") == "synthetic"
+
+
 def test_without_a_checkpoint_nothing_is_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert check_training(tmp_path, DATA, "T1w") == ""
