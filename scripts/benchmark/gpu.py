@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import math
 import statistics
@@ -19,6 +17,7 @@ import torch
 
 from scripts.benchmark.kill_resume import kill_and_resume
 from scripts.benchmark.recipe import Recipe, Step, read_recipe
+from scripts.benchmark.timing import finish, free, median_seconds, peak_memory_on
 from scripts.errors import InputError
 from scripts.io.write import write_json
 from scripts.parallel import available_cores
@@ -39,9 +38,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """Settings of train.json that are compared, slowest first."""
 
 
-def root(error: BaseException) -> BaseException:
+def _root(error: BaseException) -> BaseException:
     """Return what an error came from in the end."""
-    return root(error.__cause__) if error.__cause__ else error
+    return _root(error.__cause__) if error.__cause__ else error
 
 
 class _Clock:
@@ -65,7 +64,7 @@ class _Clock:
             try:
                 found = measure()
             except Exception as error:
-                found = {"failed": f"{type(root(error)).__name__}: {root(error)}"[:500]}
+                found = {"failed": f"{type(_root(error)).__name__}: {_root(error)}"[:500]}
             found = {**found, "took": round(time.monotonic() - began, 1)}
         self.results[name] = found
         write_json(self.out, self.results)
@@ -116,7 +115,7 @@ def benchmark(
         clock.part("live views", 20, lambda: _live(recipes[best], where, best))
         clock.part("loss", 10, lambda: _losses(recipes[best], steps, clock))
         recipes.clear()
-        _free(where)
+        free(where)
         clock.part("inference", 30, lambda: _inference(where, (*features, features[0] // 2), patch_size, spacing))
         clock.part("kill and resume", 60, lambda: kill_and_resume(Path(folder), where, batch_size))
     return clock.results
@@ -126,7 +125,7 @@ def _card(where: torch.device) -> dict[str, Any]:
     """Name and memory of the card, and the rate at which it multiplies matrices in bfloat16."""
     side = 8192 if where.type == "cuda" else 128
     a, b = (torch.randn(side, side, device=where, dtype=torch.bfloat16) for _ in range(2))
-    seconds = _median(lambda: a @ b, where, 20, warm=5)
+    seconds = median_seconds(lambda: a @ b, where, 20, warm=5)
     found = {"device": str(where), "torch": torch.__version__, "bf16_tflops": round(2 * side**3 / seconds / 1e12, 3)}
     if where.type == "cuda":
         found |= {
@@ -150,13 +149,13 @@ def _steps(recipes: dict[str, Recipe], where: torch.device, clock: _Clock) -> di
     made: dict[str, Step] = {}
     found: dict[str, Any] = {"tflop": round(flops / 1e12, 3)}
     for name, recipe in recipes.items():
-        with _peak(where) as memory:
+        with peak_memory_on(where) as memory:
             try:
                 step = recipe.step()
                 began = time.monotonic()
                 for _ in range(3):
                     step(image, target)
-                _finish(where)
+                finish(where)
             except torch.cuda.OutOfMemoryError as error:
                 found[name] = {"failed": str(error).splitlines()[0]}
                 continue
@@ -165,7 +164,7 @@ def _steps(recipes: dict[str, Recipe], where: torch.device, clock: _Clock) -> di
     times: dict[str, list[float]] = {name: [] for name in made}
     for _ in range(5 if where.type == "cuda" else 1):
         for name, step in made.items():
-            times[name].append(_median(partial(step, image, target), where, 2, warm=1))
+            times[name].append(median_seconds(partial(step, image, target), where, 2, warm=1))
     rate = clock.results["card"]["bf16_tflops"]
     for name, measured in times.items():
         seconds = statistics.median(measured)
@@ -191,17 +190,17 @@ def _live(recipe: Recipe, where: torch.device, name: str) -> dict[str, Any]:
     fixed, steps = next(views), 10 if where.type == "cuda" else 2
 
     def block(source: Iterator[Any]) -> float:
-        _finish(where)
+        finish(where)
         began = time.perf_counter()
         for image, target in islice(source, steps):
             step(image, target)
-        _finish(where)
+        finish(where)
         return (time.perf_counter() - began) / steps
 
     block(views)
     pairs = [(block(views), block(cycle([fixed]))) for _ in range(3)]
     live, still = (statistics.median(times) for times in zip(*pairs, strict=True))
-    alone = _median(lambda: next(views), where, 10, warm=2)
+    alone = median_seconds(lambda: next(views), where, 10, warm=2)
     return {
         "variant": name,
         "live_ms": round(1e3 * live, 2),
@@ -245,43 +244,7 @@ def _inference(where: torch.device, features: tuple[int, ...], patch_size: int, 
         network = BasicUNet(3, 1, 4, features, act="GELU", norm="instance", dropout=0.2, upsample="deconv")
         network = accelerate(network, where, channels_last=more["channels_last"]).eval()
         inferer = AutocastInferer(SlidingWindowInferer(patch_size, 2, 0.5, mode="gaussian"), more["amp"])
-        with _peak(where) as memory, torch.inference_mode():
-            seconds = _median(lambda: inferer(volume, network), where, 3, warm=1)  # noqa: B023 - called here
+        with peak_memory_on(where) as memory, torch.inference_mode():
+            seconds = median_seconds(lambda: inferer(volume, network), where, 3, warm=1)  # noqa: B023 - called here
         found[name] = {"seconds": round(seconds, 3), **memory}
     return found
-
-
-def _median(work: Callable[[], Any], where: torch.device, repeats: int, warm: int) -> float:
-    """Return the median seconds of ``work``, each time until the device is done."""
-    times = []
-    for number in range(warm + repeats):
-        _finish(where)
-        began = time.perf_counter()
-        work()
-        _finish(where)
-        if number >= warm:
-            times.append(time.perf_counter() - began)
-    return statistics.median(times)
-
-
-@contextlib.contextmanager
-def _peak(where: torch.device) -> Iterator[dict[str, Any]]:
-    """Yield a mapping that holds the peak memory on the device afterwards."""
-    found: dict[str, Any] = {}
-    _free(where)
-    if where.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(where)
-    yield found
-    if where.type == "cuda":
-        found["peak_gib"] = round(torch.cuda.max_memory_allocated(where) / 2**30, 2)
-
-
-def _finish(where: torch.device) -> None:
-    if where.type == "cuda":
-        torch.cuda.synchronize(where)
-
-
-def _free(where: torch.device) -> None:
-    gc.collect()
-    if where.type == "cuda":
-        torch.cuda.empty_cache()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import torch
 from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor, nn
 
+from scripts.benchmark.timing import in_turn
 from scripts.errors import InputError
 from scripts.inferers.head_windows import HeadWindowInferer
 from scripts.io.volume_reader import load_volume
@@ -68,7 +67,7 @@ def benchmark(
     print(f"windows {inferer.n_windows}, of which {inferer.n_run} hold head and are run, {windows_at_once} at once")
     with torch.inference_mode():
         network(batches[0])
-        whole, bare = _in_turn([lambda: inferer(volume, network), lambda: _run(network, batches)], repeats, where)
+        whole, bare = in_turn([lambda: inferer(volume, network), lambda: _run(network, batches)], repeats, where)
     print(f"bare forward passes {bare:9.2f} s, {bare / inferer.n_run:.3f} s a window")
     print(f"whole inference     {whole:9.2f} s, {whole - bare:+.2f} s")
     print(f"ratio {whole / bare:.2f}")
@@ -116,16 +115,3 @@ def _recorded(inferer: HeadWindowInferer, volume: Tensor) -> list[Tensor]:
 def _run(network: nn.Module, batches: Sequence[Tensor]) -> None:
     for windows in batches:
         network(windows)
-
-
-def _in_turn(tasks: Sequence[Callable[[], object]], repeats: int, device: torch.device) -> list[float]:
-    """Return the median seconds of each task."""
-    times: list[list[float]] = [[] for _ in tasks]
-    for _ in range(repeats):
-        for task, measured in zip(tasks, times, strict=True):
-            began = time.perf_counter()
-            task()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            measured.append(time.perf_counter() - began)
-    return [statistics.median(measured) for measured in times]

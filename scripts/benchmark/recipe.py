@@ -70,19 +70,18 @@ class Recipe:
         for batch in self.get("train::dataloader"):
             yield prepare(batch, device, non_blocking=True)
 
-    def flops(self, anatomies: int = 1) -> float:
+    def flops(self) -> float:
         """Return the floating-point operations of a step, those of convolutions and matrix products, forward and back.
 
-        Args:
-            anatomies: on how many the operations are counted; the step's are in proportion.
+        They are counted on two anatomies; the step's are in proportion.
         """
         size = self.get("patch_size")
-        image = torch.zeros(self.get("n_views") * max(anatomies, 2), 1, size, size, size, device=self.get("device"))
+        image = torch.zeros(self.get("n_views") * 2, 1, size, size, size, device=self.get("device"))
         step = self.step()
         with FlopCounterMode(display=False) as counter:
             step.loss(step.network(image), image).backward()
         step.optimizer.zero_grad(set_to_none=True)
-        return counter.get_total_flops() * self.get("batch_size") / max(anatomies, 2)
+        return counter.get_total_flops() * self.get("batch_size") / 2
 
 
 def read_recipe(work_dir: Path, device: torch.device, settings: Mapping[str, Any]) -> Recipe:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scripts.benchmark.timing import finish, in_turn
 from scripts.data.qmri import find_subjects
 from scripts.data.regions import RegionDataset
 from scripts.data.store import prepare_store
@@ -51,7 +51,7 @@ def benchmark(repeats: int, patch_size: int, batch_size: int, memory: bool, devi
 
         def ours(step: int) -> None:
             views(_batch(dataset, step, batch_size).to(where), step)
-            _finish(where)
+            finish(where)
 
         def theirs(number: int, step: int) -> None:
             stock[number](subjects[step % len(subjects)], views.draw(1, step).protocols)
@@ -87,21 +87,9 @@ def _batch(dataset: RegionDataset, step: int, batch_size: int) -> Tensor:
     return torch.stack([dataset[step * batch_size + slot]["maps"] for slot in range(batch_size)])
 
 
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def _interleaved(tasks: Sequence[Callable[[int], Any]], repeats: int) -> list[float]:
-    """Median seconds of each task; one unmeasured round, then the tasks in turn."""
-    times: list[list[float]] = [[] for _ in tasks]
-    for step in range(repeats + 1):
-        for number, task in enumerate(tasks):
-            began = time.perf_counter()
-            task(step)
-            if step:
-                times[number].append(time.perf_counter() - began)
-    return [statistics.median(t) for t in times]
+    """Median seconds of each task, which is told the round; one unmeasured round, then the tasks in turn."""
+    return in_turn([partial(next, map(task, itertools.count())) for task in tasks], repeats, warm=1)
 
 
 def _stages(
@@ -116,15 +104,15 @@ def _stages(
 
     def simulated(_: int) -> None:
         views.signal(state["maps"], state["params"], range(len(state["params"].protocols)))
-        _finish(device)
+        finish(device)
 
     def warped(_: int) -> None:
         views.clean(state["maps"], state["params"])
-        _finish(device)
+        finish(device)
 
     def whole(_: int) -> None:
         views.apply(state["maps"], state["params"])
-        _finish(device)
+        finish(device)
 
     names = (
         "read regions, draw parameters",
@@ -175,7 +163,7 @@ def _print_training(
                 train(views(batch["maps"].to(device, non_blocking=True), int(batch["step"][0])))
             else:
                 train(fixed)
-        _finish(device)
+        finish(device)
 
     with_views, without = _interleaved([lambda _: block(True), lambda _: block(False)], repeats)
     print(

@@ -11,7 +11,8 @@ from torch import Tensor
 from scripts.errors import InputError
 from scripts.ranks import rank
 from scripts.views.draw import generator_for
-from scripts.views.generator import ViewGenerator
+from scripts.views.generator import SIGNAL_FLOOR, ViewGenerator
+from scripts.views.normalise import normalise
 from scripts.views.prepare_batch import PrepareViews
 from scripts.views.variation import Variation, vary_images, vary_maps
 
@@ -113,7 +114,8 @@ class PrepareNoisyViews(PrepareLabelledViews):
     ) -> tuple[Tensor, Tensor]:
         """Return noisy views and the noise, both (N, 1, P, P, P)."""
         maps, _labels, step = self._regions(batch, device, non_blocking)
-        clean = self.views(maps, step=step, rank=rank())["target"]
+        signal = self.views.clean(maps, self.views.draw(len(maps), step, rank()))
+        clean = normalise(signal, signal > SIGNAL_FLOOR)
         clean = vary_images(clean, self.variation, generator_for(self.views.seed, step, rank(), _VARIATION + 10))
         seed = generator_for(self.views.seed, step, rank(), _NOISE).initial_seed()
         draws = torch.Generator(device=clean.device).manual_seed(seed)
