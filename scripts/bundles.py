@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.literals import command_word, literal, literals
 from scripts.tasks import PRETRAIN_BUNDLE, TASKS
 
-__all__ = ["BUNDLES", "BUNDLE_NAMES", "ROOT", "run_bundle", "run_configs"]
+__all__ = ["BUNDLES", "BUNDLE_NAMES", "ROOT", "bundle_command", "run_bundle", "run_configs"]
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLES = ROOT / "bundles"
 BUNDLE_NAMES = (PRETRAIN_BUNDLE, *TASKS)
 
 
-def run_bundle(configs: Sequence[str], settings: Mapping[str, Any], bundle: str = PRETRAIN_BUNDLE) -> None:
-    """Run configs of a bundle, merged in their order, with ``settings`` as overrides."""
-    run_configs([BUNDLES / bundle / "configs" / name for name in configs], settings)
+def bundle_command(configs: Sequence[str], overrides: Mapping[str, Any], bundle: str = PRETRAIN_BUNDLE) -> str:
+    """Return what one types, in the checkout, to run configs of a bundle with overrides in the language of configs."""
+    files = ",".join(f"'bundles/{bundle}/configs/{name}'" for name in configs)
+    options = [f"--{key} {shlex.quote(command_word(value, key))}" for key, value in overrides.items()]
+    return " ".join([f'python -m monai.bundle run --config_file "[{files}]"', *options])
 
 
-def run_configs(files: Sequence[Path], settings: Mapping[str, Any], *, own_logging: bool = False) -> None:
+def run_bundle(
+    configs: Sequence[str],
+    settings: Mapping[str, Any],
+    bundle: str = PRETRAIN_BUNDLE,
+    overrides: Mapping[str, Any] | None = None,
+) -> None:
+    """Run configs of a bundle, merged in their order, see `run_configs`."""
+    run_configs([BUNDLES / bundle / "configs" / name for name in configs], settings, overrides)
+
+
+def run_configs(
+    files: Sequence[Path],
+    settings: Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    own_logging: bool = False,
+) -> None:
     """Run config files, merged in their order.
 
     Args:
         files: the bundle's metadata and, with ``own_logging`` false, its ``logging.conf`` lie beside the first.
-        settings: id -> value, in the place of what the files say.
+        settings: id -> value, in the place of what the files say. Whatever they hold, the config's parser does not
+            read it (`scripts.literals`): they may come from users, names of files, and servers.
+        overrides: id -> the same in the language of configs, of the project's own making: references, components.
         own_logging: whether logging is set up already and stays as it is.
     """
     from monai.bundle import ConfigWorkflow
@@ -33,9 +55,10 @@ def run_configs(files: Sequence[Path], settings: Mapping[str, Any], *, own_loggi
     from scripts.merged_config import config_text
 
     names = [str(path) for path in files]
-    workflow = ConfigWorkflow(config_file=names, logging_file=False if own_logging else None, **settings)
+    given = {**(overrides or {}), **literals(settings)}
+    workflow = ConfigWorkflow(config_file=names, logging_file=False if own_logging else None, **given)
     # no command line tells what MLflow keeps of it
-    workflow.parser["merged_config"] = config_text(workflow.parser)
+    workflow.parser["merged_config"] = literal(config_text(workflow.parser))
     workflow.initialize()
     workflow.run()
     workflow.finalize()

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.bundles import run_bundle
+from scripts.bundles import bundle_command, run_bundle
 from scripts.errors import InputError
+from scripts.literals import literals
 from scripts.tasks import PRETRAIN_BUNDLE, TASKS
 
 __all__ = ["run_demo"]
@@ -82,9 +83,7 @@ def _heads(folder: Path, task: str, heads: int, seed: int) -> Path:
 def _run_both(bundle: str, settings: Mapping[str, Any]) -> None:
     """Train and evaluate, saying what one would type for it."""
     for overlays in (["train.json", "demo.json"], ["train.json", "demo.json", "evaluate.json"]):
-        files = ",".join(f"'bundles/{bundle}/configs/{name}'" for name in overlays)
-        options = " ".join(f"--{key} {value}" for key, value in settings.items())
-        print(f'\npython -m monai.bundle run --config_file "[{files}]" {options}\n')
+        print(f"\n{bundle_command(overlays, literals(settings), bundle)}\n")
         run_bundle(overlays, settings, bundle)
 
 

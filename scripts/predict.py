@@ -80,7 +80,7 @@ def predict(
             raise InputError("several images share their name: predict them one by one, each into a folder of its own")
         settings["data_root_dir"] = root
     bar = {"_target_": "scripts.handlers.progress_bar.ProgressBar", "description": f"{folder.name}, images"}
-    settings["handlers"] = [*config.get("handlers", []), bar]
+    handlers = [*config.get("handlers", []), bar]
     _check_weights(folder, bundle, shipped.path if shipped else weights)
     if announce is not None:
         more = f" and {len(files) - 3} more" if len(files) > 3 else ""
@@ -88,18 +88,18 @@ def predict(
         if shipped is not None:
             announce(f"network: {shipped.summary}")
     before = _state(out)
-    _run(folder, settings)
+    _run(folder, settings, {"handlers": handlers})
     written = sorted(path for path, state in _state(out).items() if before.get(path) != state)
     return _summary(folder.name, len(files), time.monotonic() - began, out, written)
 
 
-def _run(folder: Path, settings: Mapping[str, Any]) -> None:
+def _run(folder: Path, settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
     """Run a bundle's inference; bad input comes out as such and not in what MONAI wraps around it."""
     from scripts.bundles import run_bundle
 
     try:
         # an absolute path stands for itself below the folder of the bundles
-        run_bundle(["inference.json"], settings, str(folder))
+        run_bundle(["inference.json"], settings, str(folder), overrides)
     except Exception as error:
         cause = find_input_error(error)
         if cause is None:

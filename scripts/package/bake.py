@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.config_text import format_config
+from scripts.literals import literal, literals
 from scripts.variants import ENCODERLESS
 from scripts.weights.provenance import Provenance, plain_value, voxel_spacing
 
@@ -72,7 +73,7 @@ def bake_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
     baked = dict(config)
     for name, value in known.items():
         if name in config and _is_plain(config[name]) and isinstance(config[name], dict) == isinstance(value, dict):
-            baked[name] = value
+            baked[name] = literal(value)
     return baked
 
 
@@ -82,7 +83,7 @@ def _described(metadata: dict[str, Any], found: Provenance) -> dict[str, Any]:
     if isinstance(widths, list):
         metadata["network_data_format"]["outputs"]["pred"]["num_channels"] = widths[-1]
         metadata["pred_classes"] = f"{widths[-1]} feature channels"
-    return {**metadata, "training": found.as_metadata()}
+    return {**metadata, "training": literals(found.as_metadata())}
 
 
 def _is_plain(value: Any) -> bool:

@@ -16,7 +16,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, E
 
 from scripts.errors import InputError
 from scripts.experiment.launch.launchers import LaunchOptions, submit_stages
-from scripts.experiment.launch.torchrun import _first, command_word, run_torchrun, torchrun_command
+from scripts.experiment.launch.torchrun import _first, run_torchrun, torchrun_command
+from scripts.literals import command_word
 from tests.commands.client import Commands
 from tests.events import LIMIT, Letterbox, all_end, handles, offspring
 from tests.experiment.launch_workers import Item, do

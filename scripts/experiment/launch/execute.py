@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.bundles import BUNDLES, run_bundle
+from scripts.bundles import BUNDLES, bundle_command, run_bundle
 from scripts.errors import InputError, find_input_error, root_cause
 from scripts.experiment.grid.cells import Cell
-from scripts.experiment.launch.torchrun import command_word, run_torchrun, torchrun_command
+from scripts.experiment.launch.torchrun import run_torchrun, torchrun_command
 from scripts.io.files import atomic_write
+from scripts.literals import literals
 from scripts.tasks import LAYOUTS, PRETRAIN, TASKS
 
 __all__ = ["Job", "Place", "commands", "execute", "headline", "is_finished"]
@@ -72,12 +73,7 @@ class Job:
 
 def commands(job: Job) -> list[str]:
     """Return what one would type to do the same on one device: training, then evaluation."""
-    options = " ".join(f"--{key} {shlex.quote(command_word(value, key))}" for key, value in _settings(job).items())
-    lines = []
-    for names in _configs(job.cell):
-        files = ",".join(f"'bundles/{job.cell.bundle}/configs/{name}'" for name in names)
-        lines.append(f'python -m monai.bundle run --config_file "[{files}]" {options}')
-    return lines
+    return [bundle_command(names, _settings(job), job.cell.bundle) for names in _configs(job.cell)]
 
 
 def is_finished(job: Job, client: Any) -> bool:
@@ -126,7 +122,7 @@ def execute(job: Job) -> None:
                     run_torchrun(gpus, paths, settings)
                 else:
                     sys.stdout.write(f"{command}\n")
-                    run_bundle(names, settings, job.cell.bundle)
+                    run_bundle(names, {}, job.cell.bundle, settings)
 
 
 def headline(job: Job) -> str:
@@ -149,12 +145,12 @@ def _configs(cell: Cell) -> list[list[str]]:
 
 
 def _settings(job: Job) -> dict[str, Any]:
+    """Return overrides of the config: those of the cell in its own language, as the preset has them, and places."""
     cell, place = job.cell, job.place
     folder = place.folder(cell.name)
     layout = LAYOUTS[cell.task]
     work = hashlib.sha256(cell.data.encode()).hexdigest()[:8]
-    settings = {
-        **cell.settings,
+    places = {
         "dataset_dir": place.data[layout],
         "work_dir": str(place.out / "work" / f"{layout}-{work}"),
         "ckpt_dir": str(folder / "models"),
@@ -163,7 +159,9 @@ def _settings(job: Job) -> dict[str, Any]:
         "experiment": f"grid-{place.grid}",
         "cell": f"{place.grid}/{cell.name}",
     }
-    return {**settings, "encoder_bundle": str(place.folder(cell.encoder))} if cell.encoder else settings
+    if cell.encoder:
+        places["encoder_bundle"] = str(place.folder(cell.encoder))
+    return {**cell.settings, **literals(places)}
 
 
 @contextmanager

@@ -12,13 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fire.parser import DefaultParseValue
-
 from scripts.errors import InputError, find_input_error, root_cause
+from scripts.literals import command_word
 from scripts.parallel import run_jobs, shared_threads
 from scripts.processes import Processes, follow_parent
 
-__all__ = ["command_word", "run_torchrun", "torchrun_command"]
+__all__ = ["run_torchrun", "torchrun_command"]
 
 
 def torchrun_command(n_gpus: int, config_files: Sequence[str | Path], settings: Mapping[str, Any]) -> list[str]:
@@ -35,21 +34,6 @@ def torchrun_command(n_gpus: int, config_files: Sequence[str | Path], settings: 
     """
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n_gpus)]
     return [*torchrun, "-m", "monai.bundle", *_words(n_gpus, config_files, settings)]
-
-
-def command_word(value: Any, name: str = "the value") -> str:
-    """Return the word that ``python -m monai.bundle`` reads as ``value``: text stays bare where it can.
-
-    Raises:
-        InputError: for a value that no word stands for, such as an object or an infinite number.
-    """
-    plain = _plain(value)
-    for word in (plain, repr(plain)):
-        if isinstance(word, str):
-            read = DefaultParseValue(word)
-            if read == plain and repr(read) == repr(plain):  # 1, 1.0 and True are not the same setting
-                return word
-    raise InputError(f"{name}={value!r} cannot be given on a command line: use text, numbers, lists and dicts of them")
 
 
 def run_torchrun(n_gpus: int, config_files: Sequence[str | Path], settings: Mapping[str, Any]) -> None:
@@ -129,11 +113,3 @@ def _first(error: Any) -> Exception:
     if kind == InputError.__name__:
         return InputError(refusal)
     return RuntimeError(text.strip().splitlines()[0][:300])
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
