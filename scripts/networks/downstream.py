@@ -14,6 +14,7 @@ from torch import nn
 from scripts.errors import InputError
 from scripts.networks.encoder_weights import freeze_encoder, load_decoder, load_encoder
 from scripts.switches import is_given, is_on
+from scripts.weights.archive import check_archive, check_numbers
 
 __all__ = ["TaskNetwork", "load_model", "task_network"]
 
@@ -123,7 +124,7 @@ def load_model(network: nn.Module, path: str | Path, train_command: str) -> nn.M
         train_command: makes the file; named where there is none.
 
     Raises:
-        InputError: no such file, not a weights file, or of another network.
+        InputError: no such file, not a weights file, damaged, with NaN or Inf, or of another network.
 
     Examples:
         >>> import tempfile
@@ -135,6 +136,7 @@ def load_model(network: nn.Module, path: str | Path, train_command: str) -> nn.M
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such weights file; make one with `{train_command}` or name another")
+    check_archive(path)
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
         state = content.get("model", content)
@@ -142,6 +144,7 @@ def load_model(network: nn.Module, path: str | Path, train_command: str) -> nn.M
         raise InputError(
             f"{path} is no weights file of torch, or damaged: copy it again, or make one with `{train_command}`"
         ) from error
+    check_numbers(path, state)
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError) as error:

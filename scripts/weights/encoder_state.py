@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scripts.errors import InputError
 from scripts.tasks import PRETRAIN_BUNDLE
+from scripts.weights.archive import check_archive
 
 __all__ = [
     "BLOCKS",
@@ -100,6 +101,7 @@ def encoder_file(path: str | Path) -> Path:
 
 
 def _read(path: Path) -> Any:
+    check_archive(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:

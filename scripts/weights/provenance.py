@@ -12,6 +12,7 @@ from typing import Any
 
 from scripts.errors import InputError
 from scripts.tasks import PRETRAIN_BUNDLE, TASKS
+from scripts.weights.archive import check_archive
 
 __all__ = [
     "Provenance",
@@ -167,6 +168,7 @@ def _is_of(weights: Path, saved: Mapping[str, Any], *, same_values: bool) -> boo
     theirs = saved.get("model")
     if not isinstance(theirs, Mapping):
         return True  # nothing to compare with
+    check_archive(weights)
     try:
         ours = torch.load(weights, map_location="cpu", weights_only=True)
     except Exception as error:
