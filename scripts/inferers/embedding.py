@@ -16,6 +16,7 @@ from torch.func import functional_call
 from tqdm import tqdm
 
 from scripts.errors import InputError
+from scripts.inferers.finite import check_finite
 
 __all__ = ["EmbeddingInferer", "embed_volume", "encoder_stride"]
 
@@ -55,7 +56,8 @@ def embed_volume(
         ``stride``: (3,) voxels per cell, int64. All on the device of ``image``.
 
     Raises:
-        InputError: an image of another shape, NaN or Inf in it, no foreground, or settings that do not fit.
+        InputError: an image of another shape, NaN or Inf in it or in its features, no foreground, or
+            settings that do not fit.
     """
     mask = _foreground(image, foreground)
     roi = cast(Size, tuple(int(length) for length in roi_size))
@@ -73,6 +75,7 @@ def embed_volume(
     windows = dense_patch_slices(padded, roi, interval)
     windows = [window for window in windows if bool(mask[0, 0][window].any())]
     dense = _stitch(volume, encoder, windows, stride, sw_batch_size, progress=progress)
+    check_finite(dense, image)
     cells = tuple(slice(-(-n // s)) for n, s in zip(size, stride, strict=True))
     held = F.max_pool3d(mask, stride, stride)[0, 0] > 0
     return {

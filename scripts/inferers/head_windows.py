@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scripts.errors import InputError
+from scripts.inferers.finite import check_finite
 from scripts.transforms.foreground import head_mask
 
 __all__ = ["HeadWindowInferer", "near_head"]
@@ -91,7 +92,7 @@ class HeadWindowInferer(SlidingWindowInferer):
             (N, D, I, J, K), a `MetaTensor` where ``inputs`` is one.
 
         Raises:
-            InputError: inputs of another shape or with NaN, or ``fill`` is not of D numbers.
+            InputError: inputs of another shape or with NaN, an output with NaN or Inf, or ``fill`` is not of D numbers.
         """
         volume = inputs.as_subclass(Tensor)
         if volume.ndim != 5 or not bool(volume.isfinite().all()):
@@ -108,6 +109,7 @@ class HeadWindowInferer(SlidingWindowInferer):
         with self._bar(self._n_expected(mask, roi)) as bar:
             answer = self._answer(network, mask > 0, bar)
             stitched = cast(Tensor, super().__call__(padded, answer, *args, **kwargs))
+        check_finite(stitched, inputs)
         inside = tuple(slice(b, b + n) for b, n in zip(before, size, strict=True))
         result = stitched[(slice(None), slice(None), *inside)]
         return cast(Tensor, convert_to_dst_type(result, inputs, device=result.device)[0])
@@ -179,16 +181,24 @@ def near_head(volume: Tensor, head: Tensor | None = None) -> Tensor:
     Returns:
         (N, 1, I, J, K) float32 on the CPU: 1 near the head of any channel, else 0.
     """
-    half = F.avg_pool3d(volume.float(), 2, ceil_mode=True).cpu()
+    half = F.avg_pool3d(_two_or_more(volume.float()), 2, ceil_mode=True).cpu()
     if head is None:
         masks = torch.stack([torch.stack([head_mask(channel[None])[0] for channel in sample]) for sample in half])
     else:
-        masks = (F.max_pool3d(head.as_subclass(Tensor).float().cpu(), 2, ceil_mode=True) > 0).expand_as(half)
+        masks = (F.max_pool3d(_two_or_more(head.as_subclass(Tensor).float().cpu()), 2, ceil_mode=True) > 0).expand_as(
+            half
+        )
     heads = torch.stack([_with_bright(*pair).any(dim=0) for pair in zip(half, masks, strict=True)])
     near = F.max_pool3d(heads[:, None].float(), kernel_size=3, stride=1, padding=1)
     for dim in (2, 3, 4):
         near = near.repeat_interleave(2, dim=dim).narrow(dim, 0, volume.shape[dim])
     return near
+
+
+def _two_or_more(volume: Tensor) -> Tensor:
+    """Return a volume with a single slice along an axis doubled, so that it can be halved."""
+    widths = [width for n in reversed(volume.shape[2:]) for width in (0, max(2 - n, 0))]
+    return F.pad(volume, widths, mode="replicate") if any(widths) else volume
 
 
 def _with_bright(sample: Tensor, masks: Tensor) -> Tensor:
