@@ -1,9 +1,8 @@
-"""Reading a folder with one DICOM series, one slice per file, as one volume (SimpleITK, by GDCM)."""
+"""Reading a DICOM series as one volume (SimpleITK, by GDCM): a folder with a slice per file, or an enhanced file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,23 @@ from typing import Any
 import numpy as np
 
 from scripts.errors import InputError
+from scripts.io.enhanced_dicom import find_frames, read_frames
 from scripts.io.header import ImageHeader, place_at
 from scripts.io.itk import simple_itk
+from scripts.io.slice_stack import Series, stack_slices
 
-__all__ = ["Series", "find_series", "is_dicom", "list_series", "read", "read_header"]
+__all__ = ["ENDINGS", "find_series", "has_frames", "is_dicom", "list_series", "read", "read_header"]
 
-_POSITION, _ORIENTATION = "0020|0032", "0020|0037"
+ENDINGS = (".dcm", ".ima")
+_POSITION, _ORIENTATION, _SPACING = "0020|0032", "0020|0037", "0028|0030"
 _FRAMES, _SAMPLES, _NAME = "0028|0008", "0028|0002", "0008|103e"
 _STORAGE_CLASS = b"\x02\x00\x02\x00UI"  # the element in the file's own header, which is never of another encoding
-_TOLERANCE = 0.02  # of the distance between slices
-
-
-@dataclass(frozen=True)
-class Series:
-    """The files of a series in the order of their slices, the shape (I, J, K), and the RAS+ affine (4, 4) [mm]."""
-
-    files: tuple[str, ...]
-    shape: tuple[int, int, int]
-    affine: np.ndarray
+_MOST_PACKED = 1100  # pixels in a byte of a file; its own header is large enough for any blank slice
 
 
 def is_dicom(path: Path) -> bool:
     """Return whether a file is DICOM by its ending or by the mark that its 129th byte begins."""
-    if path.suffix.lower() in (".dcm", ".ima"):
+    if path.suffix.lower() in ENDINGS:
         return True
     with path.open("rb") as stream:
         return stream.read(132)[128:] == b"DICM"
@@ -49,40 +42,55 @@ def list_series(folder: Path) -> dict[str, tuple[str, int]]:
     return found
 
 
-def read_header(folder: Path) -> ImageHeader:
-    """Return the header of the one series in a folder; its path is that of the folder.
+def has_frames(file: Path) -> bool:
+    """Return whether a DICOM file holds several frames.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return _n_frames(_tags(str(file))) > 1
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Return the header of the one series in a folder, or of the volume in an enhanced file; its path is the given one.
 
     Raises:
         InputError: see `find_series`.
     """
-    series = find_series(folder)
-    return ImageHeader(folder, series.shape, series.affine, place_at(series.affine))
+    series = find_series(path)
+    return ImageHeader(path, series.shape, series.affine, place_at(series.affine))
 
 
-def read(folder: Path) -> tuple[ImageHeader, np.ndarray]:
-    """Return the header of the one series in a folder, and its voxels (I, J, K), slope and intercept applied.
+def read(path: Path) -> tuple[ImageHeader, np.ndarray]:
+    """Return the header of a series, and its voxels (I, J, K), slope and intercept applied.
 
     Raises:
         InputError: see `find_series`; or if a slice cannot be read.
     """
     sitk = simple_itk()
+    series = find_series(path)
+    if series.frames:
+        return read_header(path), read_frames(series)
     slices = []
-    for file in find_series(folder).files:
+    for file in series.files:
         try:
             slices.append(sitk.GetArrayFromImage(sitk.ReadImage(file))[0])
         except RuntimeError as error:
             raise InputError(f"{file} is cut off or damaged: copy it again") from error
-    return read_header(folder), np.stack(slices).transpose()
+    return read_header(path), np.stack(slices).transpose()
 
 
-def find_series(folder: Path) -> Series:
-    """Return the one series in a folder, after checking that its slices make one volume.
+def find_series(path: Path) -> Series:
+    """Return the one series in a folder, or in a file with frames, after checking that its slices make one volume.
 
     Raises:
-        InputError: no series or several; frames or colours in a file; slices of several orientations or sizes, twice
-            at one place, with gaps, or stacked along a line that is not their normal.
+        InputError: no series or several; several files with frames; colours; slices without a place or pixel size,
+            of several orientations or sizes, twice at one place, with gaps, or stacked along a line that is not
+            their normal; more pixels than a file can hold.
     """
-    return _find_series(folder, max((path.stat().st_mtime_ns for path in folder.iterdir()), default=0))
+    if path.is_file():
+        return find_frames(path)
+    return _find_series(path, max((file.stat().st_mtime_ns for file in path.iterdir() if file.exists()), default=0))
 
 
 @lru_cache(maxsize=8)
@@ -93,25 +101,32 @@ def _find_series(folder: Path, _changed: int) -> Series:
         raise InputError(_not_one(folder, found))
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), next(iter(found)))
     _refuse_unlisted(folder, files)
-    headers = [_header(file) for file in files]
     tags = [_tags(file) for file in files]
+    framed = [file for file, known in zip(files, tags, strict=True) if _n_frames(known) > 1]
+    if len(framed) > 1:
+        names = ", ".join(Path(file).name for file in framed[:4])
+        raise InputError(f"{folder} holds {len(framed)} volumes, one in a file each ({names}): give one of the files")
     for file, known in zip(files, tags, strict=True):
-        if int(known.get(_FRAMES, "1") or 1) > 1:
-            raise InputError(f"{file} holds several frames (enhanced DICOM): convert it to NIfTI, with dcm2niix say")
         if int(known.get(_SAMPLES, "1") or 1) > 1:
             raise InputError(f"{file} is a colour image: give the folder of a series of grey values")
+    if framed:
+        return find_frames(Path(framed[0]))
+    return _of_slices(folder, files, tags)
+
+
+def _of_slices(folder: Path, files: Sequence[str], tags: Sequence[dict[str, str]]) -> Series:
+    """Return the volume whose slices are files."""
+    for file, known in zip(files, tags, strict=True):
+        _numbers(known, _SPACING, 2, file, "how large its pixels are")
     orientations = np.array([_numbers(known, _ORIENTATION, 6, file) for known, file in zip(tags, files, strict=True)])
     positions = np.array([_numbers(known, _POSITION, 3, file) for known, file in zip(tags, files, strict=True)])
+    headers = [_header(file) for file in files]
     sizes = {(*header[0], *np.round(header[1], 4)) for header in headers}
     if len(sizes) > 1 or np.abs(orientations - orientations[0]).max() > 1e-3:
         raise InputError(f"{folder} holds slices of several sizes or orientations: give a series that is one volume")
-    order, step = _stacked(folder, orientations[0], positions)
-    (width, height), (across, down) = headers[0]
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1] = orientations[0][:3] * across, orientations[0][3:] * down
-    affine[:3, 2], affine[:3, 3] = step, positions[order[0]]
-    ordered = tuple(files[number] for number in order)
-    return Series(ordered, (width, height, len(files)), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
+    (width, height), spacing = headers[0]
+    order, affine = stack_slices(folder, orientations[0], positions, spacing)
+    return Series(tuple(files[number] for number in order), (width, height, len(files)), affine)
 
 
 def _refuse_unlisted(folder: Path, files: Sequence[str]) -> None:
@@ -143,29 +158,6 @@ def _storage_class(path: Path) -> bytes:
     return content[start : start + length].rstrip(b"\0 ") if len(content) >= start + length else b""
 
 
-def _stacked(folder: Path, orientation: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the order of slices along their normal, and the step from one to the next [mm]."""
-    normal = np.cross(orientation[:3], orientation[3:])
-    along = positions @ normal
-    order = np.argsort(along, kind="stable")
-    if len(order) < 2:
-        raise InputError(f"{folder} holds one slice: give the folder of a whole series")
-    gaps = np.diff(along[order])
-    usual = float(np.median(gaps))
-    if usual <= 0 or gaps.min() < 0.5 * usual:
-        raise InputError(f"{folder} holds several slices at one place (several echoes or times): give one of them")
-    if gaps.max() > (1 + _TOLERANCE) * usual:
-        at = int(gaps.argmax())
-        raise InputError(
-            f"{folder} lacks slices: {gaps[at]:.3g} mm lie between slices {at + 1} and {at + 2}, elsewhere "
-            f"{usual:.3g}: copy the series again"
-        )
-    step = (positions[order[-1]] - positions[order[0]]) / (len(order) - 1)
-    if np.linalg.norm(step - normal * (step @ normal)) > _TOLERANCE * np.linalg.norm(step):
-        raise InputError(f"{folder} has slices stacked obliquely (a tilted gantry): resample it to an upright grid")
-    return order, step
-
-
 def _not_one(folder: Path, found: dict[str, tuple[str, int]]) -> str:
     if not found:
         return f"{folder} holds no DICOM series: give the folder of its files"
@@ -189,6 +181,8 @@ def _header(file: str) -> tuple[tuple[int, int], tuple[float, float]]:
     """Return columns and rows of a slice, and the size of a pixel along them [mm]."""
     reader = _reader(file)
     size, spacing = reader.GetSize(), reader.GetSpacing()
+    if int(size[0]) * int(size[1]) > _MOST_PACKED * Path(file).stat().st_size:
+        raise InputError(f"{file} says that it holds {size[0]} x {size[1]} pixels, more than it can: copy it again")
     return (int(size[0]), int(size[1])), (float(spacing[0]), float(spacing[1]))
 
 
@@ -197,13 +191,20 @@ def _tags(file: str) -> dict[str, str]:
     return {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
 
 
-def _numbers(tags: dict[str, str], key: str, count: int, file: str) -> Sequence[float]:
+def _n_frames(tags: dict[str, str]) -> int:
+    words = tags.get(_FRAMES, "1")
+    return int(words) if words.isdecimal() else 1
+
+
+def _numbers(
+    tags: dict[str, str], key: str, count: int, file: str, what: str = "where its slice lies"
+) -> Sequence[float]:
+    """Return finite numbers of a tag, those of a size above 0."""
     try:
         values = [float(word) for word in tags[key].split("\\")]
     except (KeyError, ValueError):
         values = []
-    if len(values) != count:
-        raise InputError(
-            f"{file} does not say where its slice lies: give a series of MR images, converted to NIfTI say"
-        )
+    good = len(values) == count and bool(np.isfinite(values).all()) and (key != _SPACING or min(values) > 0)
+    if not good:
+        raise InputError(f"{file} does not say {what}: give a series of MR images, exported anew or converted to NIfTI")
     return values

@@ -10,7 +10,12 @@ import numpy as np
 
 from scripts.errors import InputError
 
-__all__ = ["ImageHeader", "check_same_grid", "place_at"]
+__all__ = ["HEAD_SIDES", "MOST_PACKED", "ImageHeader", "check_head_size", "check_same_grid", "place_at"]
+
+HEAD_SIDES = (60.0, 400.0)
+"""How long an image of a head may be along each of its axes [mm]."""
+MOST_PACKED = 1032
+"""Bytes that one byte of a compressed file can hold at most, by the format of deflate."""
 
 
 @dataclass(frozen=True)
@@ -58,3 +63,21 @@ def check_same_grid(first: ImageHeader, other: ImageHeader) -> None:
             f"{other.path} has another affine than {first.path.name} (corners up to {shift:.3g} mm apart): "
             "register or reslice the volumes of one subject to one grid"
         )
+
+
+def check_head_size(header: ImageHeader) -> None:
+    """Make sure that an image is as large as one of a head or a brain is: its header may be wrong where it is not.
+
+    Raises:
+        InputError: it is shorter or longer than `HEAD_SIDES` along an axis.
+    """
+    spacing = np.linalg.norm(header.affine[:3, :3], axis=0)
+    sides = spacing * header.shape
+    low, high = HEAD_SIDES
+    if sides.min() >= low * (1 - 1e-6) and sides.max() <= high * (1 + 1e-6):
+        return
+    voxels, each, whole = (" x ".join(f"{value:.4g}" for value in values) for values in (header.shape, spacing, sides))
+    raise InputError(
+        f"{header.path} is {whole} mm large by its header ({voxels} voxels of {each} mm), but a head has {low:g} to "
+        f"{high:g} mm on each side: mend the header, or type --any_size true to take the image all the same"
+    )

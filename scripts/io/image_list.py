@@ -7,20 +7,34 @@ from pathlib import Path
 
 from scripts.errors import InputError
 from scripts.io.dicom import list_series
-from scripts.io.read import ENDINGS, read_header
+from scripts.io.fetched import check_fetched
+from scripts.io.header import check_head_size
+from scripts.io.read import ENDINGS, read_header, stem
+from scripts.switches import is_on
 
 __all__ = ["find_images", "image_list"]
 
 
-def image_list(images: str | Path | Sequence[str | Path] | None) -> list[dict[str, str]]:
+def image_list(
+    images: str | Path | Sequence[str | Path] | None, *, any_size: bool | str = False
+) -> list[dict[str, str]]:
     """Return ``[{"image": path}, ...]`` of `find_images`, after checking every header.
 
+    Args:
+        images: see `find_images`.
+        any_size: True takes images that are too small or too large for a head, such as slabs, a part of a brain,
+            phantoms or animals; also a word, see `scripts.switches.is_on`.
+
     Raises:
-        InputError: as `find_images`; a file that is no 3D image, or a folder with several DICOM series.
+        InputError: as `find_images`; a file that is no 3D image, or a folder with several DICOM series; an image that
+            is not of the size of a head.
     """
+    any_size = is_on(any_size, "any_size")
     found = find_images(images)
     for path in found:
-        read_header(path)
+        header = read_header(path)
+        if not any_size:
+            check_head_size(header)
     return [{"image": str(path)} for path in found]
 
 
@@ -38,14 +52,19 @@ def find_images(images: str | Path | Sequence[str | Path] | None) -> list[Path]:
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(ENDINGS) and p.is_file())
+            files = sorted(file for file in path.iterdir() if file.is_file() or file.is_symlink())
+            inside = [file for file in files if file.name.lower().endswith(ENDINGS) and not file.is_dir()]
             if not inside and not list_series(path):
+                for file in files:
+                    check_fetched(file)
                 raise InputError(_without_images(path))
             found += inside or [path]
-        elif not path.is_file():
-            raise InputError(f"{path} does not exist: check the path of the image")
         else:
+            check_fetched(path, "check the path of the image")
             found.append(path)
+    nameless = next((path for path in found if not stem(path)), None)
+    if nameless is not None:
+        raise InputError(f"{nameless} has no name before its ending: rename it")
     return found
 
 

@@ -1,8 +1,9 @@
-"""Reading one 3D image of whatever kind: NIfTI, NRRD, MetaImage, or a folder with a DICOM series."""
+"""Reading one 3D image of whatever kind: NIfTI, NRRD, MetaImage, or DICOM."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import nibabel as nib
@@ -11,18 +12,22 @@ from numpy.typing import NDArray
 
 from scripts.errors import InputError
 from scripts.io import dicom, itk, nifti
+from scripts.io.fetched import check_fetched
 from scripts.io.header import ImageHeader
 
-__all__ = ["ENDINGS", "read_header", "read_stored", "read_volume", "stem"]
+__all__ = ["ENDINGS", "LARGEST", "read_header", "read_stored", "read_volume", "stem"]
 
 ENDINGS = (".nii", ".nii.gz", *itk.ENDINGS)
 """Of the files that hold one image each."""
+LARGEST = 1e15
+"""What an image's largest value may be, and one over it: float32 holds the sum of the squares of all voxels."""
 
 
 def stem(path: str | Path) -> str:
     """Return the name of an image without its ending; of a DICOM series, that of its folder."""
     name = Path(path).name
-    ending = next((end for end in sorted(ENDINGS, key=len, reverse=True) if name.lower().endswith(end)), "")
+    endings = sorted((*ENDINGS, *dicom.ENDINGS), key=len, reverse=True)
+    ending = next((end for end in endings if name.lower().endswith(end)), "")
     return name[: len(name) - len(ending)]
 
 
@@ -30,16 +35,14 @@ def read_header(path: str | Path) -> ImageHeader:
     """Return where and how large an image is, without reading its voxels.
 
     Args:
-        path: a file with one of `ENDINGS`, or a folder with one DICOM series.
+        path: a file with one of `ENDINGS`, a folder with one DICOM series, or an enhanced DICOM file.
 
     Raises:
         InputError: see `scripts.io.nifti.read_header`, `scripts.io.itk.read_header` and
             `scripts.io.dicom.find_series`.
     """
     path = Path(path)
-    if path.is_dir():
-        return dicom.read_header(path)
-    return itk.read_header(path) if _is_itk(path) else nifti.read_header(path)
+    return _reader(path).read_header(path)
 
 
 def read_stored(
@@ -52,19 +55,18 @@ def read_stored(
         nan: what to do with voxels that are NaN or infinite: ``"error"``, or ``"zero"`` to set them to 0.
 
     Raises:
-        InputError: as `read_header`; if the voxels cannot be read in full; if some are NaN or infinite.
+        InputError: as `read_header`; if the voxels cannot be read in full; if some are NaN or infinite; if the largest
+            is above `LARGEST` or below its inverse.
     """
     path = Path(path)
-    if path.is_dir():
-        header, stored = dicom.read(path)
-    else:
-        header, stored = itk.read(path) if _is_itk(path) else nifti.read(path)
-    voxels = np.asarray(stored, dtype=np.float32)
-    bad = ~np.isfinite(voxels)
+    header, stored = _reader(path).read(path)
+    bad = ~np.isfinite(stored)
     n_bad = int(bad.sum())
     if n_bad and nan == "error":
         raise InputError(f'{path} holds {n_bad} NaN or infinite voxels: mend it, or set nan="zero"')
-    return header, np.where(bad, np.float32(0), voxels) if n_bad else voxels
+    finite = np.where(bad, stored.dtype.type(0), stored) if n_bad else stored
+    _check_range(path, finite)
+    return header, finite.astype(np.float32, copy=False)
 
 
 def read_volume(path: str | Path, *, nan: Literal["error", "zero"] = "error") -> tuple[np.ndarray, np.ndarray]:
@@ -86,19 +88,34 @@ def read_volume(path: str | Path, *, nan: Literal["error", "zero"] = "error") ->
     return np.array(nib.apply_orientation(stored, turn), order="C"), np.asarray(affine, dtype=np.float64)
 
 
-def _is_itk(path: Path) -> bool:
-    """Return whether SimpleITK reads a file, nibabel otherwise.
+def _check_range(path: Path, values: np.ndarray) -> None:
+    """Refuse an image whose mean square float32 cannot hold, its values being too large or, all of them, too small."""
+    peak = max(abs(float(values.max())), abs(float(values.min())))
+    if peak > LARGEST or 0 < peak < 1 / LARGEST:
+        raise InputError(
+            f"{path} holds values up to {peak:.3g}: scale it, so that they lie between {1 / LARGEST:g} and {LARGEST:g}"
+        )
+
+
+def _reader(path: Path) -> ModuleType:
+    """Return the module that reads an image: SimpleITK reads some kinds, nibabel others.
 
     Raises:
-        InputError: neither does.
+        InputError: none does.
     """
     name = path.name.lower()
+    if path.is_dir():
+        return dicom
     if name.endswith(itk.ENDINGS):
-        return True
-    if path.is_file() and not name.endswith(ENDINGS):
-        if dicom.is_dicom(path):
+        return itk
+    if not name.endswith(ENDINGS):
+        check_fetched(path)
+        if not dicom.is_dicom(path):
+            raise InputError(
+                f"{path} is no image that can be read ({', '.join(ENDINGS)}, or a folder with a DICOM series): "
+                "convert it"
+            )
+        if not dicom.has_frames(path):
             raise InputError(f"{path} is one DICOM file: give the folder of its series")
-        raise InputError(
-            f"{path} is no image that can be read ({', '.join(ENDINGS)}, or a folder with a DICOM series): convert it"
-        )
-    return False
+        return dicom
+    return nifti

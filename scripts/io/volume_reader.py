@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,11 +22,20 @@ __all__ = ["VolumeReader", "load_volume"]
 class VolumeReader(ImageReader):
     """Read one volume as `scripts.io.read` does, for ``LoadImaged(keys, reader=VolumeReader())``.
 
+    Args:
+        nan: what to do with voxels that are NaN or infinite, see `scripts.io.read.read_stored`.
+
     The file is opened in `get_data`, once: what `read` raises, LoadImage swallows to try readers of its own.
 
     Meta data: ``affine`` (4, 4) [mm]; of the file's own grid, which later transforms leave, ``original_affine``
     (4, 4), ``spatial_shape`` (3,) and ``place``, the bytes of `scripts.io.header.ImageHeader.place`.
     """
+
+    def __init__(self, *, nan: Literal["error", "zero"] = "error") -> None:
+        super().__init__()
+        if nan not in ("error", "zero"):
+            raise InputError(f"nan={nan!r} is unknown: choose error, or zero to set such voxels to 0")
+        self.nan = nan
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:  # noqa: ARG002 - monai's signature
         """Return True: what cannot be read is told when it is read."""
@@ -42,7 +51,7 @@ class VolumeReader(ImageReader):
         Raises:
             InputError: see `scripts.io.read.read_stored`; also if no voxel is above 0.
         """
-        header, voxels = read_stored(img)
+        header, voxels = read_stored(img, nan=self.nan)
         if not np.any(voxels > 0):
             raise InputError(f"{img} holds no voxel above 0: give an image whose tissue is positive")
         return voxels, {
