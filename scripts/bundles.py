@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.limits import check_settings
 from scripts.literals import command_word, literal, literals
 from scripts.tasks import PRETRAIN_BUNDLE, TASKS
 
@@ -49,6 +50,9 @@ def run_configs(
             read it (`scripts.literals`): they may come from users, names of files, and servers.
         overrides: id -> the same in the language of configs, of the project's own making: references, components.
         own_logging: whether logging is set up already and stays as it is.
+
+    Raises:
+        InputError: see `scripts.limits.check_settings`, and whatever the config refuses.
     """
     from monai.bundle import ConfigWorkflow
 
@@ -56,6 +60,7 @@ def run_configs(
 
     names = [str(path) for path in files]
     given = {**(overrides or {}), **literals(settings)}
+    check_settings(names, given)
     workflow = ConfigWorkflow(config_file=names, logging_file=False if own_logging else None, **given)
     # no command line tells what MLflow keeps of it
     workflow.parser["merged_config"] = literal(config_text(workflow.parser))

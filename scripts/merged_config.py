@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import fire
 from monai.bundle import ConfigParser
 
-__all__ = ["config_text", "typed_config", "typed_options"]
+__all__ = ["config_text", "typed_config", "typed_options", "typed_settings"]
 
 # options of monai's commands themselves
 _OWN = (
@@ -34,8 +34,13 @@ def typed_config() -> str | None:
         return None
     parser = ConfigParser()
     parser.read_config(options["config_file"])
-    parser.update({key: value for key, value in options.items() if key not in _OWN})
+    parser.update(typed_settings(options))
     return config_text(parser)
+
+
+def typed_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a command line's options that take the place of what its configs say."""
+    return {key: value for key, value in options.items() if key not in _OWN}
 
 
 def typed_options(words: Sequence[str]) -> dict[str, Any] | None:

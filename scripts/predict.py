@@ -11,6 +11,7 @@ from typing import Any
 
 from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError, find_input_error
+from scripts.limits import check_device
 from scripts.weights.shipped import shipped_weights
 
 __all__ = ["predict"]
@@ -157,12 +158,7 @@ def _checked(name: str, value: Any) -> Any:
         if isinstance(value, int) and value > 0 and value % 16 == 0:
             return value
         raise InputError(f"--patch_size {value}: give a multiple of 16 voxels, such as 96")
-    import torch
-
-    try:
-        torch.empty(0, device=str(value))
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {value} cannot be used here: choose cpu, or cuda where there is a GPU") from error
+    check_device("--device", value)
     return str(value)
 
 

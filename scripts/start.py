@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import logging
 import platform
+import sys
 from pathlib import Path
 
 from scripts.errors import report_input_errors
+from scripts.limits import check_settings
+from scripts.merged_config import typed_options, typed_settings
 from scripts.ranks import rank
 
 __all__ = ["keep_freed_memory", "start"]
@@ -19,12 +22,20 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
 def start(bundle_root: str) -> None:
-    """Say that a run has begun; from now on wrong input ends it with one line, and it keeps the memory that it frees.
+    """Check what was typed and say that a run has begun.
+
+    From now on wrong input ends it with one line, and it keeps the memory that it frees.
 
     Args:
         bundle_root: folder of the bundle.
+
+    Raises:
+        InputError: a setting was typed that the configs do not have, or a value that none can have.
     """
     report_input_errors()
+    options = typed_options(sys.argv)
+    if options is not None:
+        check_settings(options["config_file"], typed_settings(options))
     keep_freed_memory()
     if rank() == 0:  # data and network may take minutes until the first step
         logger.info("%s: getting data and network ready", Path(bundle_root).resolve().name)

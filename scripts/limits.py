@@ -1,0 +1,159 @@
+"""What the settings of the bundles may be: names that a config has, numbers within bounds, places that are words."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.errors import InputError
+from scripts.switches import is_given, is_on
+
+__all__ = ["LIMITS", "Limit", "check_device", "check_settings"]
+
+Check = Callable[[str, Any], None]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Bounds of a number.
+
+    Attributes:
+        least: smallest value; of a whole number, if both bounds are whole.
+        most: largest value.
+        step: that it is a multiple of.
+        or_none: whether it may be missing: null, ``none``.
+    """
+
+    least: float
+    most: float
+    step: int = 1
+    or_none: bool = False
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        what = "a number" if isinstance(self.least, float) else "a whole number"
+        what = what if self.step == 1 else f"a multiple of {self.step}"
+        return f"{what} from {_shown(self.least)} to {_shown(self.most)}{' or none' if self.or_none else ''}"
+
+    def allows(self, value: Any) -> bool:
+        """Return whether a value is within them."""
+        if not is_given(value):
+            return self.or_none
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return False
+        is_whole = isinstance(self.least, float) or value == int(value)
+        return is_whole and self.least <= value <= self.most and (self.step == 1 or value % self.step == 0)
+
+
+def _shown(bound: float) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)
+
+
+_EPOCHS = Limit(1, 1_000_000)
+_WEIGHT = Limit(0.0, 1e6)
+_SHARE = Limit(0.0, 1.0)
+LIMITS: Mapping[str, Limit] = {
+    **{"max_epochs": _EPOCHS, "epoch_length": _EPOCHS, "max_minutes": Limit(0.01, 1e6, or_none=True)},
+    **{"val_interval": _EPOCHS, "picture_interval": _EPOCHS, "checkpoint_interval": _EPOCHS},
+    **{"batch_size": Limit(1, 4096), "n_views": Limit(2, 64), "anatomies": Limit(1, 1_000_000)},
+    **{"patch_size": Limit(16, 1024, step=16), "spacing": Limit(0.05, 20.0, or_none=True)},
+    **{"learning_rate": Limit(1e-12, 10.0), "weight_decay": Limit(0.0, 10.0), "gradient_clip": Limit(1e-6, 1e9)},
+    **{"dropout": Limit(0.0, 0.95), "temperature": Limit(0.001, 100.0), "voxel_temperature": Limit(0.001, 100.0)},
+    **{"reconstruction_weight": _WEIGHT, "contrastive_weight": _WEIGHT, "maps_weight": _WEIGHT},
+    **{"voxels_weight": _WEIGHT, "gradient_weight": _WEIGHT, "background_weight": _WEIGHT},
+    **{"label_fraction": Limit(1e-6, 1.0), "flip_probability": _SHARE, "intensity_probability": _SHARE},
+    **{"overlap": Limit(0.0, 0.95), "windows_at_once": Limit(1, 4096), "num_workers": Limit(0, 256)},
+    **{"seed": Limit(0, 2**32 - 3), "draw": Limit(0, 2**32 - 3), "test_noise_seed": Limit(0, 2**32 - 3)},
+    **{"noise": Limit(0.0, 10.0), "rank": Limit(0, 2**20), "world_size": Limit(1, 2**20)},
+}
+"""Bounds of the numbers among the settings of all bundles; ``embedded::seed`` and the like have their own checks."""
+
+_PLACES = (
+    *("bundle_root", "dataset_dir", "work_dir", "cache_dir", "output_dir", "ckpt_dir", "encoder_bundle"),
+    *("weights_path", "start_weights", "data_root_dir", "tracking_uri", "experiment", "cell", "variant"),
+)
+_SWITCHES = ("resume", "freeze", "compile", "crop_head", "probabilities", "embed", "keep_cases", "uncertainty")
+_CHOICES = {"nan": ("error", "zero")}
+# what the parser of MONAI reads: the check belongs to whoever writes it
+_READ = ("$", "@", "%")
+
+
+def check_settings(files: str | Sequence[str], given: Mapping[str, Any]) -> None:
+    """Refuse what no config has, and values that no run can have, before any of it is used.
+
+    Args:
+        files: configs, in the order in which they are merged, as MONAI takes them.
+        given: id -> value, in the place of what the files say.
+
+    Raises:
+        InputError: an unknown id, with those of the nearest names, or a value out of bounds, with the bounds.
+    """
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config(files)
+    for name in given:
+        _check_id(parser, name.lstrip("+"))
+    for name, value in given.items():
+        if not name.startswith("+"):
+            parser[name] = value
+    for name, value in dict(parser.get()).items():
+        if not (isinstance(value, str) and value.startswith(_READ)):
+            _check_value(name, value)
+
+
+def check_device(name: str, value: Any) -> None:
+    """Refuse a device that is none here.
+
+    Raises:
+        InputError: for anything but ``cpu``, ``cuda``, ``cuda:N``, or such a device itself, that can be used.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=value if isinstance(value, torch.device) else str(value))
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"{name}={value} cannot be used here: choose cpu, or cuda where there is a GPU") from error
+
+
+def _check_value(name: str, value: Any) -> None:
+    limit = LIMITS.get(name)
+    if limit is not None and not limit.allows(value):
+        raise InputError(f"{name}={value!r} is out of bounds: give {limit}")
+    if name in _PLACES and (isinstance(value, bool | int | float)):
+        raise InputError(f"{name}={value!r} is read as a number: type --{name} \"'{value}'\", with both quotes")
+    if name in _SWITCHES:
+        is_on(value, name)
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise InputError(f"{name}={value!r} is unknown: choose {' or '.join(_CHOICES[name])}")
+    if name == "device":
+        check_device(name, value)
+
+
+def _check_id(parser: Any, name: str) -> None:
+    """Refuse an id that a config does not have; a component may be given arguments that it does not name."""
+    above, _, last = name.replace("#", "::").rpartition("::")
+    parent = parser.get(above)
+    is_component = isinstance(parent, dict) and bool(above) and "_target_" in parent
+    if isinstance(parent, dict) and last in parent:
+        return
+    if is_component and not difflib.get_close_matches(last, parent, cutoff=0.8):
+        return
+    if isinstance(parent, list) and last.isdecimal() and int(last) < len(parent):
+        return
+    known = list(_ids(parser.get()))
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) or difflib.get_close_matches(
+        last, [known_id for known_id in known if "::" not in known_id], n=3, cutoff=0.4
+    )
+    hint = f"did you mean {' or '.join(near)}?" if near else "the config names what there is"
+    raise InputError(f"--{name}: the config has no such setting; {hint}")
+
+
+def _ids(node: Any, above: str = "") -> Iterator[str]:
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield f"{above}{key}"
+        yield from _ids(value, f"{above}{key}::")

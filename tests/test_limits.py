@@ -1,0 +1,113 @@
+"""Settings that configs do not have, and values that none can have, are refused before any work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.bundles import BUNDLES, run_configs
+from scripts.errors import InputError
+from scripts.limits import LIMITS, Limit, check_settings
+
+TRAININGS = [str(path) for path in sorted(BUNDLES.glob("*/configs/train.json"))]
+TASK, PRETRAIN = (str(BUNDLES / name / "configs" / "train.json") for name in ("ixi_seg", "pretrain_seqinv"))
+
+
+@pytest.mark.parametrize("path", sorted(BUNDLES.glob("*/configs/*.json")), ids=lambda path: "-".join(path.parts[-3::2]))
+def test_all_that_comes_along_is_within_bounds(path: Path) -> None:
+    if path.name == "metadata.json":
+        return
+    alone = path.name in ("train.json", "inference.json")
+    check_settings([str(path)] if alone else [str(path.with_name("train.json")), str(path)], {})
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("max_epoch", "did you mean max_epochs"),
+        ("learning_rat", "did you mean learning_rate"),
+        ("train::trainer::max_epoch", "did you mean train::trainer::max_epochs"),
+        ("train#trainer#max_epoch", "did you mean train::trainer::max_epochs"),
+        ("trian::trainer::max_epochs", "did you mean train::trainer::max_epochs"),
+        ("embedded::gus", "did you mean embedded::guys"),
+        ("train::handlers::99", "did you mean train::handlers"),
+        ("+train::handler", "did you mean train::handlers"),
+        ("seed::x", "did you mean seed"),
+        ("zzzzzz", "the config names what there is"),
+    ],
+)
+def test_an_unknown_setting_is_told_with_its_nearest_names(name: str, near: str) -> None:
+    with pytest.raises(InputError, match=f"^--{name.lstrip('+')}: the config has no such setting; {near}"):
+        check_settings([TASK], {name: 1})
+
+
+def test_components_take_arguments_that_the_config_does_not_name() -> None:
+    check_settings(
+        [TASK], {"optimizer::betas": [0.9, 0.99], "train::trainer::max_epochs": 3, "imports::0": "$import os"}
+    )
+
+
+BAD: list[tuple[str, Any]] = [
+    *(("max_epochs", value) for value in (0, -1, 1.5, "3", True, None, float("nan"), float("inf"), 10**9)),
+    *(("learning_rate", value) for value in (0, -1e-3, "1e", float("nan"), 100)),
+    *(("patch_size", value) for value in (0, 8, 17, 96.5, -96, None)),
+    *[("epoch_length", 0), ("batch_size", 0), ("gradient_clip", 0), ("dropout", 1.0), ("dropout", -0.1)],
+    *[("val_interval", 0), ("checkpoint_interval", 0), ("num_workers", -1), ("num_workers", 10**6), ("seed", -1)],
+    *[("seed", 0.5), ("seed", "x"), ("spacing", 0), ("spacing", "mm"), ("label_fraction", 0), ("label_fraction", 1.1)],
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD, ids=repr)
+def test_numbers_out_of_bounds_are_told_with_the_bounds(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"^{name}=.* is out of bounds: give .* from "):
+        check_settings([TASK], {name: value})
+
+
+@pytest.mark.parametrize("name", ["picture_interval", "n_views", "temperature"])
+def test_numbers_of_the_pretraining_have_bounds(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}=-1 is out of bounds"):
+        check_settings([PRETRAIN], {name: -1})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("output_dir", 2024, "output_dir=2024 is read as a number: type --output_dir \"'2024'\""),
+        ("experiment", 1e3, "experiment=1000.0 is read as a number"),
+        ("resume", "perhaps", "resume='perhaps' is neither true nor false"),
+        ("nan", "none", "nan='none' is unknown: choose error or zero"),
+        ("device", "cuda:99", "device=cuda:99 cannot be used here"),
+        ("device", "toaster", "device=toaster cannot be used here"),
+    ],
+)
+def test_other_values_that_cannot_be(name: str, value: Any, line: str) -> None:
+    with pytest.raises(InputError, match=f"^{line}"):
+        check_settings([PRETRAIN if name == "nan" else TASK], {name: value})
+
+
+@pytest.mark.parametrize("value", ["$1 - 1", "@seed", "%seed"])
+def test_what_the_parser_reads_is_left_to_it(value: str) -> None:
+    check_settings([TASK], {"max_epochs": value})
+
+
+def test_every_limit_is_of_a_setting() -> None:
+    configs = [json.loads(path.read_text()) for path in BUNDLES.glob("*/configs/*.json")]
+    assert not set(LIMITS) - {name for config in configs for name in config}
+
+
+def test_limits_read_as_words() -> None:
+    assert str(Limit(1, 10)) == "a whole number from 1 to 10"
+    assert str(Limit(0.5, 2.0, or_none=True)) == "a number from 0.5 to 2 or none"
+    assert str(Limit(16, 64, step=16)) == "a multiple of 16 from 16 to 64"
+
+
+def test_a_run_from_python_is_checked_before_the_config_is_used(tmp_path: Path) -> None:
+    config = tmp_path / "run.json"
+    config.write_text('{"seed": 0, "out": "", "run": ["$open(@out, \'w\').close()"]}')
+    for settings in ({"sed": 1}, {"seed": -1}):
+        with pytest.raises(InputError):
+            run_configs([config], {"out": str(tmp_path / "made"), **settings}, own_logging=True)
+    assert not (tmp_path / "made").exists()
