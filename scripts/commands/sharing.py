@@ -63,6 +63,9 @@ def label(
     host: str = "127.0.0.1",
     weights: str | None = None,
     app: str | None = None,
+    token: str | None = None,
+    allowed_hosts: str | tuple[str, ...] = (),
+    max_upload_gb: float = 2.0,
 ) -> None:
     """Serve bundles by MONAI Label, for 3D Slicer and other clients, until Ctrl-C.
 
@@ -73,8 +76,26 @@ def label(
         host: address that it listens at; the default is this machine alone.
         weights: folder of a demo, or a weights file; default: models/model.pt of each bundle.
         app: folder for the server's copies, weights and logs; default: label_app beside studies.
+        token: that clients have to send, as a password or a bearer token; default: none where the server is reached
+            from this machine alone, else one that it makes and prints.
+        allowed_hosts: further names by which clients reach the server, joined by commas.
+        max_upload_gb: most that one request may send [GB].
     """
     from scripts.label.serve import serve
 
-    names = bundles.split(",") if isinstance(bundles, str) else [str(name) for name in bundles]
-    serve(studies, [name.strip() for name in names if name.strip()], app=app, weights=weights, host=host, port=port)
+    serve(
+        studies,
+        _words(bundles),
+        app=app,
+        weights=weights,
+        host=str(host),
+        port=port,
+        token=None if token is None else str(token),
+        allowed_hosts=_words(allowed_hosts),
+        max_upload_gb=max_upload_gb,
+    )
+
+
+def _words(given: str | tuple[str, ...]) -> list[str]:
+    words = given.split(",") if isinstance(given, str) else [str(word) for word in given]
+    return [word.strip() for word in words if word.strip()]

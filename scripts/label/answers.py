@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
 
@@ -20,6 +21,7 @@ def add_answers(server: Any) -> None:
         server: MONAI Label's FastAPI application, not yet started.
     """
     server.add_exception_handler(MONAILabelException, _refuse)
+    server.add_exception_handler(RequestValidationError, _ask)
     server.add_exception_handler(Exception, _fail)
     server.middleware("http")(_check_training)
 
@@ -44,6 +46,12 @@ async def _refuse(_: Request, error: Any) -> JSONResponse:
     reason = str(getattr(error, "msg", error))
     unknown = isinstance(error, (ImageNotFoundException, LabelNotFoundException)) or "There is no " in reason
     return _answer(404 if unknown else 422, reason)
+
+
+async def _ask(_: Request, error: Any) -> JSONResponse:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first.get("loc", ())[1:])
+    return _answer(422, f"{where or 'the body'}: {first.get('msg', 'cannot be used')}")
 
 
 async def _fail(_: Request, error: Exception) -> JSONResponse:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from monailabel.config import settings
-from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.app import MONAILabelApp
-from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.train import TrainTask
+from monailabel.utils.others.generic import strtobool
 
-from scripts.errors import InputError
-from scripts.io.header import check_same_grid
-from scripts.io.read import read_header
 from scripts.label.infer import BundleInfer, refused
+from scripts.label.studies import Studies
 from scripts.label.train import BundleTrain
 
 __all__ = ["BundlesApp"]
@@ -51,7 +50,7 @@ class BundlesApp(MONAILabelApp):
 
     def init_datastore(self) -> Datastore:
         """Return the images and their labels."""
-        return _Studies(
+        return Studies(
             self.studies,
             extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
@@ -70,40 +69,50 @@ class BundlesApp(MONAILabelApp):
             if BundleInfer(folder, _metadata(folder)).gives_labels
         }
 
-    def infer(self, request: dict[str, Any], datastore: Any = None) -> Any:
-        """Infer; besides an image's name, ``image`` may be that of a folder of a DICOM series in the studies.
+    def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """Infer.
+
+        Args:
+            request: ``model``; ``image``, the name of an image or of a folder of a DICOM series in the studies, or a
+                file that the server has put aside; options of the model.
+            datastore: of the server.
 
         Raises:
-            ImageNotFoundException: no image is called so.
+            MONAILabelException: there is no such model or image.
         """
-        image = request.get("image")
-        if isinstance(image, str) and request.get("model") in self.bundles and not Path(image).exists():
-            studies = Path(self.studies).resolve()
-            series = (studies / image).resolve()
-            if series.is_dir() and series.is_relative_to(studies):
-                request = {**request, "image": str(series)}
-            elif not (datastore or self.datastore()).get_image_uri(image):
-                raise ImageNotFoundException(f"there is no image {image!r} in {studies}")
-        return super().infer(request, datastore)
+        model, image = request.get("model"), str(request.get("image", ""))
+        if model not in self.bundles:
+            raise refused(f"There is no model {model!r}: choose {', '.join(self.bundles)}")
+        studies = datastore or self.datastore()
+        path = self._image(image, studies)
+        file, told = self._infers[model]({**request, "image": path})
+        label = file
+        if strtobool(request.get("save_label", False)) and path == studies.get_image_uri(image):
+            tag = request.get("label_tag", DefaultLabelTag.ORIGINAL)
+            label = studies.save_label(image, file, tag, {"model": model, "params": told})
+        return {"label": label, "tag": DefaultLabelTag.ORIGINAL, "file": file, "params": told}
+
+    def _image(self, image: str, studies: Any) -> str:
+        """Return where an image lies: in the studies, or where the server has put what was sent."""
+        given = Path(image)
+        if given.is_absolute():
+            place = given.resolve()
+            sent = place.parent == Path(tempfile.gettempdir()).resolve() and place.name.startswith("tmp")
+            if sent or place.is_relative_to((Path(self.app_dir) / "sessions").resolve()):
+                return image
+            raise refused("image is no name: give that of an image, without folders or ending")
+        found = str(studies.get_image_uri(image))
+        if found:
+            return found
+        folder = Path(self.studies).resolve()
+        series = (folder / image).resolve()
+        if image and series.is_dir() and series.parent == folder:
+            return str(series)
+        raise ImageNotFoundException(f"there is no image {image!r} in {folder}")
 
     def init_batch_infer(self) -> Callable[..., Any]:
         """Return inference of many images."""
         return _Batch()
-
-
-class _Studies(LocalDatastore):
-    """Images and labels; one that does not lie on the grid of its image is refused before it replaces another."""
-
-    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        image = self.get_image_uri(image_id)
-        if image:
-            try:
-                check_same_grid(read_header(image), read_header(label_filename))
-            except InputError as error:
-                # the file has a name of the server's own until it is kept
-                reason = str(error).replace(str(label_filename), f"the label of {image_id}")
-                raise refused(reason) from error
-        return str(super().save_label(image_id, label_filename, label_tag, label_info))
 
 
 class _Batch(BatchInferTask):

@@ -10,17 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
+from scripts.errors import InputError
 from scripts.label.own_scripts import reason_of, run_config
+from scripts.label.uploads import IMAGE_ENDINGS
+from scripts.label.values import as_device
 from scripts.weights.provenance import file_sha256
 
 __all__ = ["BundleInfer", "refused"]
 
 logger = logging.getLogger(__name__)
-
-_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 def refused(reason: str) -> MONAILabelException:
@@ -51,7 +53,7 @@ class BundleInfer(InferTask):
             labels=labels if self.gives_labels else None,
             dimension=3,
             description=f"{metadata['description']}{not_labels} Research only, not for clinical use.",
-            config={"result_extension": list(_ENDINGS)},
+            config={"result_extension": list(IMAGE_ENDINGS)},
         )
         self.version = metadata["version"]
 
@@ -76,8 +78,9 @@ class BundleInfer(InferTask):
         began = time.monotonic()
         ending = self._ending(request)
         weights = self.folder / "models" / Path(str(request.get("model_filename") or "model.pt")).name
+        device = _device(request)
         with tempfile.TemporaryDirectory(prefix="seqinv-label-") as out:
-            written = self._run(str(request["image"]), Path(out), weights, request.get("device"))
+            written = self._run(str(request["image"]), Path(out), weights, device)
             result = Path(tempfile.mkstemp(prefix=f"{self.folder.name}-", suffix=ending)[1])
             _copy(written, result)
         answer = {
@@ -89,21 +92,21 @@ class BundleInfer(InferTask):
         return str(result), answer
 
     def _ending(self, request: Mapping[str, Any]) -> str:
-        ending = request.get("result_extension") or _ENDINGS[0]
-        ending = _ENDINGS[0] if isinstance(ending, (list, tuple)) else str(ending)
-        if ending not in _ENDINGS:
-            raise refused(f"result_extension {ending} is unknown: choose {', '.join(_ENDINGS)}")
+        ending = request.get("result_extension") or IMAGE_ENDINGS[0]
+        ending = IMAGE_ENDINGS[0] if isinstance(ending, (list, tuple)) else str(ending)
+        if ending not in IMAGE_ENDINGS:
+            raise refused(f"result_extension {ending} is unknown: choose {', '.join(IMAGE_ENDINGS)}")
         return ending
 
-    def _run(self, image: str, out: Path, weights: Path, device: Any) -> Path:
+    def _run(self, image: str, out: Path, weights: Path, device: torch.device | None) -> Path:
         settings: dict[str, Any] = {
             "bundle_root": str(self.folder),
             "image": image,
             "output_dir": str(out),
             "weights_path": str(weights),
         }
-        if isinstance(device, str) and device:
-            settings["device"] = f"$torch.device({device!r})"
+        if device is not None:
+            settings["device"] = device
         try:
             run_config(self.folder, "inference.json", settings)
         except Exception as error:
@@ -113,6 +116,13 @@ class BundleInfer(InferTask):
                 raise refused(reason) from error
             raise
         return next(path for path in out.rglob("*.nii.gz"))
+
+
+def _device(request: Mapping[str, Any]) -> torch.device | None:
+    try:
+        return as_device(request.get("device"))
+    except InputError as error:
+        raise refused(str(error)) from error
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -14,10 +14,13 @@ from typing import Any
 
 from monailabel.interfaces.tasks.train import TrainTask
 
+from scripts.errors import InputError
 from scripts.io.files import atomic_write
+from scripts.label.doors import MAX_EPOCHS, MAX_VAL_SPLIT
 from scripts.label.infer import refused
 from scripts.label.own_scripts import reason_of, run_config
 from scripts.label.served_bundles import RETRAINED
+from scripts.label.values import as_device, as_number
 
 __all__ = ["NO_LABELS", "BundleTrain"]
 
@@ -62,9 +65,10 @@ class BundleTrain(TrainTask):
         listed = [{"image": str(d["image"]), "label": str(d["label"])} for d in datastore.datalist() if d]
         if not listed:
             raise refused(NO_LABELS)
-        data = _split(listed, float(request.get("val_split", 0.2)))
+        options = self._options(request)
+        data = _split(listed, options["val_split"])
         with tempfile.TemporaryDirectory(prefix=".training-", dir=self.folder) as scratch:
-            settings = self._settings(Path(scratch), request, data)
+            settings = self._settings(Path(scratch), options, data)
             try:
                 run_config(self.folder, "train.json", settings)
             except Exception as error:
@@ -78,21 +82,35 @@ class BundleTrain(TrainTask):
             "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "images": len(data["training"]),
             "validation_images": len(data["validation"]),
-            "epochs": int(request.get("max_epochs", self.config()["max_epochs"])),
+            "epochs": options["max_epochs"],
         }
         text = json.dumps(record, indent=2) + "\n"
         atomic_write(self.folder / RETRAINED, lambda part: part.write_text(text, encoding="utf-8"))
         logger.info("%s serves new weights: %s", self.folder.name, record)
         return record
 
-    def _settings(self, scratch: Path, request: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-        epochs = int(request.get("max_epochs", self.config()["max_epochs"]))
+    def _options(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of a training, each of its kind and within its bounds."""
+        given = {**self.config(), "device": None, **request}
+        try:
+            return {
+                "max_epochs": as_number("max_epochs", given["max_epochs"], 1, MAX_EPOCHS),
+                "epoch_length": as_number("epoch_length", given["epoch_length"], 1, MAX_EPOCHS),
+                "val_split": as_number("val_split", given["val_split"], 0.0, MAX_VAL_SPLIT),
+                "pretrained": str(given["pretrained"]).lower() == "true",
+                "device": as_device(given["device"]),
+            }
+        except InputError as error:
+            raise refused(str(error)) from error
+
+    def _settings(self, scratch: Path, options: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+        epochs = options["max_epochs"]
         settings: dict[str, Any] = {
             "bundle_root": str(self.folder),
             "dataset_dir": "MONAI Label",
             "data": dict(data),
             "max_epochs": epochs,
-            "epoch_length": int(request.get("epoch_length", self.config()["epoch_length"])),
+            "epoch_length": options["epoch_length"],
             "val_interval": max(1, epochs // 5) if data["validation"] else epochs + 1,
             "resume": False,
             "num_workers": 0,
@@ -102,11 +120,10 @@ class BundleTrain(TrainTask):
             "tracking_uri": f"sqlite:///{self.app / 'mlruns.db'}",
             "experiment": f"label_{self.folder.name}",
         }
-        if request.get("pretrained", True):
+        if options["pretrained"]:
             settings["start_weights"] = str(self.folder / "models" / "model.pt")
-        device = request.get("device")
-        if isinstance(device, str) and device:
-            settings["device"] = f"$torch.device({device!r} if torch.cuda.is_available() else 'cpu')"
+        if options["device"] is not None:
+            settings["device"] = options["device"]
         return settings
 
 

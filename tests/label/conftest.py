@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from scripts.bundles import BUNDLES, ROOT
 from tests.commands.client import Commands
 
 Shared = Callable[[str, Callable[[Path], Any]], Any]
+Part = str | Path | tuple[str, bytes]
 NAMES = ("ixi_seg", "ixi_denoise")
 TINY: dict[str, Any] = {
     "encoder": "random",
@@ -160,6 +161,7 @@ class Server:
     def __init__(self, words: list[str], log: Path, environment: dict[str, str], port: int) -> None:
         self.address = f"http://127.0.0.1:{port}"
         self.log = log
+        self.token = ""
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "scripts", "label", *words, "--port", str(port)],
@@ -174,6 +176,8 @@ class Server:
         until = time.monotonic() + _START
         while time.monotonic() < until:
             assert self.process.poll() is None, self.log.read_text()
+            made = re.search(r"^ +token +(\S+)", self.log.read_text(), re.MULTILINE)
+            self.token = made[1] if made else ""
             try:
                 if self.get("/info/").status == 200:
                     return
@@ -185,26 +189,34 @@ class Server:
         return self.send("GET", path)
 
     def send(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Answer:
-        request = urllib.request.Request(
-            self.address + path, data=body, method=method, headers={"Content-Type": kind} if body else {}
-        )
+        return self.raw(method, path, body, {"Content-Type": kind} if body else {})
+
+    def raw(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """Send a request whose path and headers are as they are given; an iterable body goes in pieces."""
+        told = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        connection = http.client.HTTPConnection(self.address.removeprefix("http://"), timeout=900)
         try:
-            with urllib.request.urlopen(request, timeout=900) as reply:
-                return Answer(reply.status, reply.headers.get_content_type(), reply.read())
-        except urllib.error.HTTPError as error:
-            return Answer(error.code, error.headers.get_content_type(), error.read())
+            connection.request(method, path, body=body, headers={**told, **(headers or {})})
+            reply = connection.getresponse()
+            return Answer(reply.status, reply.headers.get_content_type(), reply.read())
+        finally:
+            connection.close()
 
     def post(self, path: str, content: dict[str, Any] | None = None) -> Answer:
         return self.send("POST", path, json.dumps(content or {}).encode())
 
-    def form(self, method: str, path: str, **parts: str | Path | list[Path]) -> Answer:
-        """Send a form: texts and files."""
+    def form(self, method: str, path: str, **parts: Part | list[Path]) -> Answer:
+        """Send a form: texts, files, and contents with the names that they are sent under."""
         edge = "----edge"
         lines = b""
         for name, given in parts.items():
             for value in given if isinstance(given, list) else [given]:
-                told = f'form-data; name="{name}"' + (f'; filename="{value.name}"' if isinstance(value, Path) else "")
-                content = value.read_bytes() if isinstance(value, Path) else value.encode()
+                called, content = value if isinstance(value, tuple) else (None, b"")
+                if isinstance(value, Path):
+                    called, content = value.name, value.read_bytes()
+                elif isinstance(value, str):
+                    content = value.encode()
+                told = f'form-data; name="{name}"' + ("" if called is None else f'; filename="{called}"')
                 lines += f"--{edge}\r\nContent-Disposition: {told}\r\n\r\n".encode() + content + b"\r\n"
         return self.send(method, path, lines + f"--{edge}--\r\n".encode(), f"multipart/form-data; boundary={edge}")
 

@@ -82,6 +82,14 @@ def test_web_pages_of_other_origins_get_no_leave_to_read(server: Server) -> None
         assert reply.headers["access-control-allow-origin"] is None
 
 
+def test_on_this_machine_alone_nobody_is_asked_but_strangers_names_are_refused(server: Server) -> None:
+    assert server.get("/auth/").json == {"enabled": False}
+    assert "token" not in server.log.read_text()
+    port = server.address.rpartition(":")[2]
+    for name, status in (("localhost", 200), ("[::1]", 200), ("evil.example", 400), ("203.0.113.7", 400), ("", 400)):
+        assert server.raw("GET", "/info/", headers={"Host": f"{name}:{port}" if name else ""}).status == status, name
+
+
 def test_models_are_listed_for_what_they_are(server: Server) -> None:
     models = server.get("/info/").json["models"]
     assert set(models) == {"ixi_seg", "ixi_denoise"}
