@@ -92,7 +92,8 @@ class HeadWindowInferer(SlidingWindowInferer):
             (N, D, I, J, K), a `MetaTensor` where ``inputs`` is one.
 
         Raises:
-            InputError: inputs of another shape or with NaN, an output with NaN or Inf, or ``fill`` is not of D numbers.
+            InputError: inputs of another shape or with NaN, an output with NaN or Inf, windows that are too
+                small for the network, or ``fill`` is not of D numbers.
         """
         volume = inputs.as_subclass(Tensor)
         if volume.ndim != 5 or not bool(volume.isfinite().all()):
@@ -107,7 +108,7 @@ class HeadWindowInferer(SlidingWindowInferer):
         mask = F.pad(near, flat)
         self.n_windows = self.n_run = 0
         with self._bar(self._n_expected(mask, roi)) as bar:
-            answer = self._answer(network, mask > 0, bar)
+            answer = self._answer(_told_of(network, roi), mask > 0, bar)
             stitched = cast(Tensor, super().__call__(padded, answer, *args, **kwargs))
         check_finite(stitched, inputs)
         inside = tuple(slice(b, b + n) for b, n in zip(before, size, strict=True))
@@ -166,6 +167,24 @@ class HeadWindowInferer(SlidingWindowInferer):
                 f"the network gives {tuple(output.shape[1:])} for a window of {tuple(windows.shape[1:])}, but fill has "
                 f"{len(self.fill)} numbers: give fill one number per output channel, and windows that the network keeps"
             )
+
+
+def _told_of(network: Callable[..., Tensor], roi: Size) -> Callable[..., Tensor]:
+    """Return a network that says so where its windows are too small for it, as for the norm of a single cell."""
+
+    def run(*args: Any, **kwargs: Any) -> Tensor:
+        try:
+            return network(*args, **kwargs)
+        except InputError:
+            raise
+        except ValueError as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"the network cannot take windows of {' x '.join(map(str, roi))} voxels: make patch_size (roi_size) "
+                f"larger ({reason})"
+            ) from error
+
+    return run
 
 
 def near_head(volume: Tensor, head: Tensor | None = None) -> Tensor:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.networks.nets import BasicUNet
 
 from scripts.errors import InputError
 from scripts.inferers.embedding import EmbeddingInferer
@@ -68,3 +69,10 @@ def test_a_single_slice_is_run_where_the_head_is() -> None:
     inferer = HeadWindowInferer(16, 1, fill=(0.0,))
     torch.testing.assert_close(inferer(image, torch.clone), image)
     assert 0 < inferer.n_run < inferer.n_windows
+
+
+def test_windows_that_are_too_small_for_the_network_are_told() -> None:
+    network = BasicUNet(3, 1, 1, features=(2, 2, 2, 2, 2, 2))
+    with pytest.raises(InputError, match="the network cannot take windows of 16 x 16 x 16 voxels: make patch_size"):
+        HeadWindowInferer(16, 1)(head(), network)
+    assert HeadWindowInferer(32, 1)(head(), network).shape == head().shape
