@@ -5,11 +5,39 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-__all__ = ["InputError", "find_input_error", "report_input_errors", "root_cause"]
+__all__ = [
+    "SOME_FAILED",
+    "DiskFullError",
+    "InputError",
+    "find_input_error",
+    "printable",
+    "report_input_errors",
+    "root_cause",
+]
+
+
+SOME_FAILED = 3
+"""Exit status of a command that worked through many inputs, of which some could not be used."""
 
 
 class InputError(ValueError):
     """Bad input: the message names the file or setting that is wrong and what to do about it, in one line."""
+
+    def __init__(self, message: object) -> None:
+        super().__init__(printable(message))
+
+
+class DiskFullError(InputError):
+    """No room is left: whatever comes next would fail, too."""
+
+
+def printable(text: object) -> str:
+    r"""Return text for one line of a terminal or table: what has no sign there is written as Python writes it.
+
+    >>> printable("two\nlines"), printable("\udcff.nii")
+    ('two\\nlines', '\\udcff.nii')
+    """
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(text))
 
 
 def find_input_error(error: BaseException | None) -> InputError | None:

@@ -42,9 +42,9 @@ class Limit:
         """Return whether a value is within them."""
         if not is_given(value):
             return self.or_none
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if type(value) not in (int, float) or not math.isfinite(value):
             return False
-        is_whole = isinstance(self.least, float) or value == int(value)
+        is_whole = type(self.least) is float or value == int(value)
         return is_whole and self.least <= value <= self.most and (self.step == 1 or value % self.step == 0)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from scripts.errors import InputError, find_input_error
+from scripts.errors import DiskFullError, InputError, find_input_error
 from scripts.parallel import InPlace, default_jobs, progress_bar, run_jobs
 from scripts.processes import Processes
 
@@ -68,13 +68,13 @@ def _reason(name: str, error: BaseException, logs: Path | None) -> str:
             "a process was killed, as the system does when memory runs out: type the same command with a smaller "
             "--jobs; what is finished stays"
         ) from error
-    if isinstance(error, OSError) and error.errno in _FULL:
-        where = error.filename or "the disk"
+    known = find_input_error(error)
+    if isinstance(known, DiskFullError) or (isinstance(error, OSError) and error.errno in _FULL):
+        where = str(known).partition(" cannot be written")[0] if known else getattr(error, "filename", "") or "the disk"
         raise InputError(
             f"no space left for {where} while working on {name}: free some and type the same command again; what is "
             "finished stays"
         ) from error
-    known = find_input_error(error)
     if known is not None:
         return str(known)
     lines = str(error).strip().splitlines()

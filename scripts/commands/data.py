@@ -6,11 +6,11 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scripts.prepare.preparation import Summary
+    from scripts.errors import SOME_FAILED
+from scripts.prepare.preparation import Summary
 
 __all__ = ["cohort_arc", "cohort_ixi", "cohort_qmri", "prepare_arc", "prepare_ixi", "prepare_qmri"]
 
-_SOME_FAILED = 3
 """Exit status of a preparation that went through, but not for all subjects."""
 
 
@@ -161,4 +161,4 @@ def prepare_qmri(
 
 def _end(summary: Summary) -> None:
     if summary.failed:
-        sys.exit(_SOME_FAILED)
+        sys.exit(SOME_FAILED)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
+from scripts.errors import SOME_FAILED
 from scripts.switches import is_given
 from scripts.tasks import TASKS
 
@@ -100,36 +102,48 @@ def predict(
     patch_size: int | None = None,
     probabilities: bool = False,
     device: str | None = None,
+    any_size: bool = False,
+    nan: str | None = None,
+    strict: bool = False,
 ) -> None:
     """Apply a trained bundle to images: segment, denoise or embed them, on their own grids.
+
+    Exit status 3: some images could not be used; predictions.csv in the folder of the results tells why.
 
     Args:
         bundle: ixi_seg, arc_lesion, ixi_denoise or pretrain_seqinv, or the folder of a bundle.
         images: files (NIfTI, NRRD, MetaImage), folders of such, or folders with one DICOM series each.
         out: folder for the results.
-        weights: file of the network; default: models/model.pt of the bundle.
+        weights: file of the network, or the folder of a demo; default: models/model.pt of the bundle.
         spacing: voxel size that the network sees [mm], or none for the image's own.
         features: widths of a network that is not of the default size.
         patch_size: side of the windows [voxels], best that of the patches in training.
         probabilities: also write the probabilities of the classes.
         device: such as cpu or cuda:1; default: a GPU if there is one.
+        any_size: also take images that are too small or too large for a head.
+        nan: zero sets voxels that are NaN or infinite to 0; default: error, which refuses such images.
+        strict: stop at the first image that cannot be used.
     """
     from scripts.predict import predict as run
 
-    print(
-        run(
-            bundle,
-            *images,
-            out=out,
-            weights=weights,
-            spacing=spacing,
-            features=features,
-            patch_size=patch_size,
-            probabilities=probabilities,
-            device=device,
-            announce=partial(print, flush=True),
-        )
+    outcome = run(
+        bundle,
+        *images,
+        out=out,
+        weights=weights,
+        spacing=spacing,
+        features=features,
+        patch_size=patch_size,
+        probabilities=probabilities,
+        device=device,
+        any_size=any_size,
+        nan=nan,
+        strict=strict,
+        announce=partial(print, flush=True),
     )
+    print(outcome)
+    if outcome.failed:
+        sys.exit(SOME_FAILED)
 
 
 def demo(

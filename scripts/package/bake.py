@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from scripts.config_text import format_config
-from scripts.literals import literal, literals
+from scripts.literals import literals
 from scripts.variants import ENCODERLESS
 from scripts.weights.provenance import Provenance, plain_value, voxel_spacing
 
-__all__ = ["ENCODER", "bake_settings", "bake_training"]
+__all__ = ["ENCODER", "bake_settings", "bake_training", "inference_settings"]
 
 ENCODER = "models/encoder/model.pt"
 """The encoder of a downstream bundle that has weights: where its training finds one without another bundle."""
@@ -43,9 +43,7 @@ def bake_training(folder: Path, found: Provenance, *, encoder: bool) -> None:
         return baked
 
     def inference(config: dict[str, Any]) -> dict[str, Any]:
-        # a network that works in the voxels of any image goes on so
-        own = {"spacing", "embedded"} if config.get("spacing", 0) is None else set()
-        return bake_settings(config, {name: value for name, value in settings.items() if name not in own})
+        return {**config, **literals(inference_settings(config, settings))}
 
     configs = folder / "configs"
     _rewrite(configs / "train.json", train)
@@ -60,6 +58,22 @@ def bake_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
         config: of ``train.json`` or ``inference.json``.
         settings: of the checkpoint, in which lists and None are strings as Python writes them.
     """
+    return {**config, **literals(_known(config, settings))}
+
+
+def inference_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an inference that those of the training of its weights tell.
+
+    Args:
+        config: of ``inference.json``.
+        settings: of the checkpoint.
+    """
+    # a network that works in the voxels of any image goes on so
+    own = {"spacing", "embedded"} if config.get("spacing", 0) is None else set()
+    return _known(config, {name: value for name, value in settings.items() if name not in own})
+
+
+def _known(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     known = {name: plain_value(value) for name, value in settings.items() if name not in _NOT_SETTINGS}
     if "channels" in known:
         known["features"] = known["channels"]
@@ -70,11 +84,11 @@ def bake_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
     spacing = voxel_spacing(settings)
     if "spacing" not in known and spacing is not None:
         known["spacing"] = spacing
-    baked = dict(config)
-    for name, value in known.items():
-        if name in config and _is_plain(config[name]) and isinstance(config[name], dict) == isinstance(value, dict):
-            baked[name] = literal(value)
-    return baked
+    return {
+        name: value
+        for name, value in known.items()
+        if name in config and _is_plain(config[name]) and isinstance(config[name], dict) == isinstance(value, dict)
+    }
 
 
 def _described(metadata: dict[str, Any], found: Provenance) -> dict[str, Any]:

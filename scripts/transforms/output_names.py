@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
 from scripts.io.read import stem
 
-__all__ = ["OutputNames"]
+__all__ = ["OutputNames", "safe_name"]
+
+_LONGEST = 180  # bytes; what is added to a name leaves it below the 255 that file systems take
 
 
 class OutputNames:
@@ -52,7 +56,7 @@ class OutputNames:
 
     def _target(self, source: Path) -> Path:
         if not self.data_root_dir:
-            return self.output_dir / stem(source)
+            return self.output_dir / safe_name(stem(source))
         try:
             below = source.absolute().parent.relative_to(Path(self.data_root_dir).absolute())
         except ValueError:
@@ -60,4 +64,20 @@ class OutputNames:
                 f"{source} does not lie in data_root_dir {self.data_root_dir}: set it to a folder that holds all images"
             )
             raise InputError(msg) from None
-        return self.output_dir / below / stem(source)
+        return self.output_dir.joinpath(*map(safe_name, below.parts), safe_name(stem(source)))
+
+
+def safe_name(name: str) -> str:
+    r"""Return a name that every file system and table takes: itself, if it is one.
+
+    Otherwise signs that cannot be printed become ``_``, and a long one is cut; some signs of its SHA-256 keep it apart
+    from others.
+
+    >>> safe_name("sub-01_T1w"), safe_name("two\nlines")
+    ('sub-01_T1w', 'two_lines-edc8c128')
+    """
+    clean = "".join(sign if sign.isprintable() else "_" for sign in name)
+    short = clean.encode()[:_LONGEST].decode(errors="ignore")
+    if short == name and name not in ("", ".", ".."):
+        return name
+    return f"{short}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"

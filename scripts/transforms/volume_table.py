@@ -13,7 +13,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
-from scripts.errors import InputError
+from scripts.errors import InputError, printable
 from scripts.io.files import atomic_write
 
 __all__ = ["TABLE", "VolumeTabled"]
@@ -46,8 +46,12 @@ class VolumeTabled(MapTransform):
             volume = data[key]
             file = Path(data[f"{key}_file"]).relative_to(self.output_dir).as_posix()
             labels, affine = volume.cpu().numpy()[0].astype(np.int64), volume.affine.cpu().numpy()
-            source = str(volume.meta["filename_or_obj"])
-            _add_volumes(self.output_dir / TABLE, source, file, labels, affine, self.classes)
+            source = printable(volume.meta["filename_or_obj"])
+            try:
+                _add_volumes(self.output_dir / TABLE, source, file, labels, affine, self.classes)
+            except BaseException:
+                (self.output_dir / file).unlink()  # labels stand with their row or not at all
+                raise
         return dict(data)
 
 

@@ -26,7 +26,7 @@ def affine() -> np.ndarray:
     angle = np.deg2rad(12)
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     affine = np.eye(4)
-    affine[:3, :3] = turn @ np.diag([-1.0, 1.0, 1.0])
+    affine[:3, :3] = turn @ np.diag([-2.0, 2.0, 2.0])
     affine[:3, 3] = [30, -20, 7]
     return affine
 
@@ -58,7 +58,7 @@ def test_writes_an_embedding_and_features_that_lie_right(
     run_here: Callable[..., ConfigWorkflow],
     tmp_path: Path,
 ) -> None:
-    run_here(NAMES, settings(image), "infer")
+    run_here(NAMES, settings(image, spacing=2.0), "infer")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "sub-1_T1w_embedding.npz",
         "sub-1_T1w_features.nii.gz",
@@ -87,8 +87,8 @@ def test_a_folder_is_embedded_file_by_file(
     tmp_path: Path,
 ) -> None:
     other = nib.load(image)
-    nib.save(nib.Nifti1Image(np.asarray(other.dataobj)[:20], other.affine), tmp_path / "sub-2.nii")
-    run_here(NAMES, settings(tmp_path, spacing=2.0), "infer")
+    nib.save(nib.Nifti1Image(np.asarray(other.dataobj)[:32], other.affine), tmp_path / "sub-2.nii")
+    run_here(NAMES, settings(tmp_path, spacing=4.0), "infer")
     vectors = [np.load(tmp_path / "out" / f"{n}_embedding.npz")["embedding"] for n in ("sub-1_T1w", "sub-2")]
     assert all(np.isfinite(vector).all() for vector in vectors)
     assert np.abs(vectors[0] - vectors[1]).max() > 0

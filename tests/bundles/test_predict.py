@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import shutil
 import sys
@@ -18,7 +19,7 @@ import torch
 from monai.networks.nets.basic_unet import BasicUNet
 from numpy.typing import NDArray
 
-from scripts.errors import InputError, find_input_error
+from scripts.errors import DiskFullError, InputError, find_input_error, printable
 from scripts.predict import predict
 from tests.io.test_read import write_series
 
@@ -44,7 +45,7 @@ def scan(tmp_path: Path) -> Callable[..., Path]:
     def make(name: str, seed: int = 0) -> Path:
         voxels = np.zeros((34, 38, 30), np.float32)
         voxels[6:27, 5:33, 4:26] = np.random.default_rng(seed).uniform(200, 900, (21, 28, 22)) * ball((21, 28, 22))
-        affine = np.diag([-1.5, 1.5, 2.0, 1.0])
+        affine = np.diag([-1.8, 1.8, 2.4, 1.0])
         affine[:3, 3] = [20, -30, -25]
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         nib.save(nib.Nifti1Image(voxels, affine), tmp_path / name)
@@ -87,10 +88,11 @@ def test_labels_probabilities_and_volumes_on_the_own_grid(
         "device": "cpu",
         "probabilities": True,
     }
-    told = predict(str(segmenter), str(paths[0]), str(tmp_path / "in"), out=str(out), **options)
+    told = str(predict(str(segmenter), str(paths[0]), str(tmp_path / "in"), out=str(out), **options))
     assert told.splitlines()[0].startswith("ours_seg: 2 images in ")
     assert told.splitlines()[0].endswith(str(out))
-    names = ["a_probabilities.nii.gz", "a_seg.nii.gz", "b_probabilities.nii.gz", "b_seg.nii.gz", "volumes.csv"]
+    names = ["a_probabilities.nii.gz", "a_seg.nii.gz", "b_probabilities.nii.gz", "b_seg.nii.gz"]
+    names += ["predictions.csv", "volumes.csv"]
     assert [line.strip() for line in told.splitlines()[1:]] == names
     shown = capfd.readouterr().err
     assert "ours_seg, images: " in shown
@@ -108,7 +110,7 @@ def test_labels_probabilities_and_volumes_on_the_own_grid(
         assert [row["class"] for row in rows] == ["grey matter", "white matter", "CSF"]
         assert [int(row["voxels"]) for row in rows] == [int((labels == value).sum()) for value in (1, 2, 3)]
         assert [float(row["volume_ml"]) for row in rows] == pytest.approx(
-            [(labels == value).sum() * 0.0045 for value in (1, 2, 3)], rel=1e-5
+            [(labels == value).sum() * 0.007776 for value in (1, 2, 3)], rel=1e-5
         )
 
 
@@ -122,10 +124,9 @@ def test_any_kind_of_image_gives_the_labels_of_its_nifti(
     itk_image = sitk.ReadImage(str(path))
     sitk.WriteImage(itk_image, str(tmp_path / "head.nrrd"))
     series = write_series(tmp_path / "0002_t1", voxels, image.affine)
-    told = predict(
-        segmenter, path, tmp_path / "head.nrrd", series, out=tmp_path / "out", features=WIDTHS, spacing=2, device="cpu"
-    )
-    assert "3 images" in told
+    images = [path, tmp_path / "head.nrrd", series]
+    outcome = predict(segmenter, *images, out=tmp_path / "out", features=WIDTHS, spacing=2, device="cpu")
+    assert "3 images" in str(outcome)
     expected = nib.as_closest_canonical(nib.load(tmp_path / "out" / "a_seg.nii.gz"))
     assert len(np.unique(np.asarray(expected.dataobj))) > 1
     for name in ("head", "0002_t1"):
@@ -142,7 +143,7 @@ def test_images_of_one_name_get_folders_of_their_own(
 ) -> None:
     paths = [scan(f"data/s{n}/t1.nii.gz", seed=n) for n in (1, 2)]
     told = predict(segmenter, *paths, paths[0], out=tmp_path / "out", features=WIDTHS, spacing=3)
-    assert "2 images" in told
+    assert "2 images" in str(told)
     for n in (1, 2):
         assert read(tmp_path / "out" / f"s{n}" / "t1_seg.nii.gz").shape == (34, 38, 30)
     scan("data/s1/t1.nii")
@@ -177,7 +178,7 @@ def test_embeds_with_the_pretraining_bundle(root: Path, scan: Callable[..., Path
         tmp_path / "embedder", scan("a.nii.gz"), out=tmp_path / "out", weights=tmp_path / "model.pt",
         features=WIDTHS[:5], spacing=2.0,
     )  # fmt: skip
-    assert "a_embedding.npz" in told
+    assert "a_embedding.npz" in str(told)
     assert np.load(tmp_path / "out" / "a_embedding.npz")["embedding"].shape == (8,)
 
 
@@ -194,7 +195,7 @@ def test_embeds_with_the_pretraining_bundle(root: Path, scan: Callable[..., Path
         ({"spacing": "fine"}, "--spacing fine: give a voxel size in mm"),
         ({"spacing": -1}, "--spacing -1: give a voxel size in mm"),
         ({"patch_size": 50}, "--patch_size 50: give a multiple of 16"),
-        ({"device": "gpu"}, "--device gpu cannot be used here: choose cpu"),
+        ({"device": "gpu"}, "--device=gpu cannot be used here: choose cpu"),
     ],
     ids=[
         *("bundle", "no image", "image", "weights", "other widths", "features", "spacing", "negative", "windows"),
@@ -237,3 +238,115 @@ def test_a_failure_of_another_kind_is_passed_on_as_it_is(
         predict(segmenter, scan("a.nii.gz"), out=tmp_path / "out", features=WIDTHS)
     assert isinstance(caught.value.__cause__, MemoryError)
     assert find_input_error(caught.value) is None
+
+
+def table_in(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "predictions.csv").open(newline="") as stream:
+        return {Path(row["image"]).name: row for row in csv.DictReader(stream)}
+
+
+def test_a_bad_image_is_told_with_its_reason_and_the_others_go_on(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = [scan(f"{name}.nii.gz", seed) for seed, name in enumerate("adf")]
+    flat, dark, cut = (scan(f"{name}.nii.gz") for name in "bce")
+    nib.save(nib.Nifti1Image(np.ones((40, 40), np.float32), np.eye(4)), flat)  # told by its header
+    nib.save(nib.Nifti1Image(np.zeros((40, 40, 40), np.float32), np.diag([2, 2, 2, 1])), dark)  # told by its voxels
+    cut.write_bytes(cut.read_bytes()[:2000])
+    out, options = tmp_path / "out", {"features": WIDTHS, "spacing": 4, "device": "cpu"}
+    images = sorted([*good, flat, dark, cut])
+    outcome = predict(segmenter, *images, out=out, **options)
+    assert [Path(row["image"]).name[0] for row in outcome.failed] == ["b", "c", "e"]
+    table = table_in(out)
+    assert {name[0]: row["status"] for name, row in table.items()} == {
+        **dict.fromkeys("adf", "ok"),
+        **dict.fromkeys("bce", "failed"),
+    }
+    assert "no voxel above 0" in table["c.nii.gz"]["reason"]
+    assert f"failed: {cut}: " in str(outcome)
+    assert f"{dark}: {dark} holds no voxel above 0" in capsys.readouterr().out
+    assert {path.name[0] for path in out.glob("*_seg.nii.gz")} == {"a", "d", "f"}
+    assert all((out / table[f"{name}.nii.gz"]["files"]).is_file() for name in "adf")
+    # mended and typed again, its row is another
+    shutil.copyfile(good[0], dark)
+    assert not predict(segmenter, dark, out=out, **options).failed
+    assert [table_in(out)[f"{name}.nii.gz"]["status"] for name in "bc"] == ["failed", "ok"]
+
+
+def test_strict_and_a_single_image_stop_at_the_first(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path
+) -> None:
+    good, bad = scan("a.nii.gz"), scan("b.nii.gz")
+    bad.write_bytes(bad.read_bytes()[:2000])
+    for images, options in (([bad], {}), ([bad, good], {"strict": True})):
+        with pytest.raises(InputError, match=r"b.nii.gz is cut off"):
+            predict(segmenter, *images, out=tmp_path / "out", features=WIDTHS, spacing=4, **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_concerns_all_images_stops_at_once(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [scan("a.nii.gz"), scan("b.nii.gz")]
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("scripts.io.files.os.fsync", full)
+        with pytest.raises(DiskFullError, match=r"a_seg.nii.gz cannot be written \(No space left .*\): make room"):
+            predict(segmenter, *images, out=tmp_path / "out", features=WIDTHS, spacing=4)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    (tmp_path / "out" / "predictions.csv").write_text("something,else\n1,2\n")
+    with pytest.raises(InputError, match=r"predictions.csv is no table with the columns image, .*: move it away"):
+        predict(segmenter, *images, out=tmp_path / "out", features=WIDTHS, spacing=4)
+
+
+def test_labels_never_stand_without_their_row(scan: Callable[..., Path], segmenter: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "volumes.csv").write_text("something,else\n1,2\n")
+    with pytest.raises(InputError, match=r"volumes.csv is no table"):
+        predict(segmenter, scan("a.nii.gz"), out=tmp_path / "out", features=WIDTHS, spacing=4)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["volumes.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ('$__import__("os").system("touch PWNED").nii.gz', '$__import__("os").system("touch PWNED")_seg.nii.gz'),
+        ("a#b@x%y.nii", "a#b@x%y_seg.nii.gz"),
+        ("two\nlines.nii.gz", "two_lines-edc8c128_seg.nii.gz"),
+        ("l" * 240 + ".nii.gz", "l" * 180 + "-148dada4_seg.nii.gz"),
+        ("x\udcff.nii.gz", "x_-"),
+    ],
+    ids=["expression", "marks", "newline", "long", "no UTF-8"],
+)
+def test_no_name_of_an_image_is_code_or_leaves_the_folder(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, safe: str
+) -> None:
+    scan("a.nii.gz" if name.endswith("gz") else "a.nii").rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    predict(segmenter, name, out="501", features=WIDTHS, spacing=4)
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "501"}
+    (written,) = (tmp_path / "501").glob("*_seg.nii.gz")
+    assert written.name.startswith(safe)
+    assert list(table_in(Path("501"))) == [Path(printable(name)).name]
+
+
+def test_the_folder_of_a_demo_tells_its_settings(
+    root: Path, scan: Callable[..., Path], segmenter: Path, tmp_path: Path
+) -> None:
+    demo = tmp_path / "demo" / "ixi_seg" / "models"
+    shutil.copytree(segmenter / "models", demo)
+    model = torch.load(demo / "model.pt", weights_only=True)
+    settings = {"features": str(WIDTHS), "patch_size": 32, "spacing": 4.0, "normalisation": "foreground"}
+    torch.save({"model": model, "settings": settings, "epoch": 3, "iteration": 9}, demo / "checkpoint.pt")
+    told: list[str] = []
+    predict("ixi_seg", scan("a.nii.gz"), out=tmp_path / "out", weights=tmp_path / "demo", announce=told.append)
+    assert told[1] == f"settings of its training: features {WIDTHS}, patch_size 32, spacing 4.0"
+    by_hand: dict[str, Any] = {"features": WIDTHS, "patch_size": 32, "spacing": 4.0}
+    predict(
+        "ixi_seg", scan("a.nii.gz"), out=tmp_path / "by", weights=tmp_path / "demo/ixi_seg/models/model.pt", **by_hand
+    )
+    assert np.array_equal(read(tmp_path / "out" / "a_seg.nii.gz"), read(tmp_path / "by" / "a_seg.nii.gz"))

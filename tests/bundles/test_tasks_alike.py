@@ -124,7 +124,12 @@ DIFFERENCES = (
         "its answer is one channel of noise, which is scored and saved in another way",
         {
             "train.json": (
-                *("out_channels", "loss::loss::*", "validate::postprocessing::transforms*", "validate::inferer::inferer::fill"),
+                *(
+                    "out_channels",
+                    "loss::loss::*",
+                    "validate::postprocessing::transforms*",
+                    "validate::inferer::inferer::fill",
+                ),
                 *("validate::key_metric::*", "validate::evaluator::metric_cmp_fn"),
             ),
             "evaluate.json": (

@@ -20,7 +20,7 @@ TINY_FEATURES = [4, 4, 8, 8, 8]
 @pytest.fixture
 def image(tmp_path: Path) -> str:
     volume = np.random.default_rng(0).random((32, 32, 32), dtype=np.float32)
-    nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "image.nii.gz")
+    nib.save(nib.Nifti1Image(volume, np.diag([2, 2, 2, 1])), tmp_path / "image.nii.gz")
     return str(tmp_path / "image.nii.gz")
 
 
