@@ -12,10 +12,7 @@ from scripts.io.header import check_head_size
 from scripts.io.read import ENDINGS, read_header, stem
 from scripts.switches import is_on
 
-__all__ = ["LONGEST_NAME", "find_images", "image_list"]
-
-LONGEST_NAME = 200
-"""Of an image without its ending [bytes]: file systems allow 255, of which what is added for a result takes some."""
+__all__ = ["find_images", "image_list"]
 
 
 def image_list(
@@ -47,8 +44,8 @@ def find_images(images: str | Path | Sequence[str | Path] | None) -> list[Path]:
     A folder stands for its NIfTI, NRRD and MetaImage files, sorted; one without any, for the DICOM series in it.
 
     Raises:
-        InputError: nothing given, a file that is missing or a pointer to one, a folder without images, or a name that
-            is too long for results, empty or not in UTF-8.
+        InputError: nothing given, a file that is missing or a pointer to one, a folder without images, or an image
+            without a name before its ending.
     """
     if not images:
         raise InputError("no image given: type --image FILE, FOLDER or \"['a.nii.gz', 'b.nii.gz']\"")
@@ -66,22 +63,10 @@ def find_images(images: str | Path | Sequence[str | Path] | None) -> list[Path]:
         else:
             check_fetched(path, "check the path of the image")
             found.append(path)
-    for path in found:
-        _check_name(path)
+    nameless = next((path for path in found if not stem(path)), None)
+    if nameless is not None:
+        raise InputError(f"{nameless} has no name before its ending: rename it")
     return found
-
-
-def _check_name(path: Path) -> None:
-    """Refuse a name that no result can bear, before the minutes that this takes."""
-    name = stem(path)
-    if not name:
-        raise InputError(f"{path} has no name before its ending: rename it")
-    try:
-        length = len(name.encode())
-    except UnicodeEncodeError as error:
-        raise InputError(f"{str(path)!a} is no name in UTF-8: rename it") from error
-    if length > LONGEST_NAME:
-        raise InputError(f"{path} has a name of {length} bytes, to which results add theirs: use {LONGEST_NAME}")
 
 
 def _without_images(folder: Path) -> str:

@@ -46,15 +46,3 @@ def test_what_is_no_image_is_named(folder: Path) -> None:
         with pytest.raises(InputError) as caught:
             image_list(given, any_size=True)
         assert told in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "line"),
-    [("x" * 240 + ".nii", "has a name of 240 bytes"), ("a\udcff.nii", "a\\udcff.nii' is no name in UTF-8: rename it")],
-)
-def test_a_name_that_no_result_can_bear(folder: Path, name: str, line: str) -> None:
-    shutil.copy(folder / "a.nii", folder / name)
-    with pytest.raises(InputError) as caught:
-        image_list(folder / name)
-    assert line in str(caught.value)
-    str(caught.value).encode()
