@@ -114,6 +114,11 @@ def _ending(name: str, value: Any) -> None:
         or_nothing(one_of(*IMAGE_ENDINGS))(name, one)
 
 
+def _no_archive(_: str, value: Any) -> None:
+    if str(value).lower() != "false":
+        raise InputError("archives are not unpacked here: send the files of the series one by one")
+
+
 _RESULT: dict[str, Check] = {
     "result_extension": _ending,
     "result_dtype": or_nothing(text_like(r"[a-z0-9_]{1,16}", "a type such as uint8")),
@@ -189,7 +194,7 @@ _DOORS = (
     Door(
         "PUT",
         "/session/",
-        {"uncompress": one_of("false", "False"), "expiry": text_like(r"[0-9]{1,5}", "seconds")},
+        {"uncompress": _no_archive, "expiry": text_like(r"[0-9]{1,5}", "seconds")},
         {"client_id": check_ignored},
         "files",
     ),

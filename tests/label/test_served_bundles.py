@@ -127,12 +127,17 @@ def test_without_monai_label_the_command_says_how_to_install_it(
         (["--studies", "nowhere"], "nowhere is no folder"),
         (["--studies", ".", "--bundles", "tissue"], "tissue cannot be served"),
         (["--studies", ".", "--app", "./app"], "lies in the folder of the images"),
+        (["--studies", "images", "--app", "."], "lies in the folder of the server"),
         (["--studies", ".", "--host", "192.0.2.1"], "cannot listen at 192.0.2.1:8000"),
+        (["--studies", ".", "--token", "short"], "--token is too short or odd"),
+        (["--studies", ".", "--allowed_hosts", "http://lab"], "is no name of a machine"),
+        (["--studies", ".", "--max_upload_gb", "0"], "--max_upload_gb 0 cannot be used"),
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(
     monailabel: None, words: list[str], told: str, tmp_path: Path, commands: Commands, environment: dict[str, str]
 ) -> None:
+    (tmp_path / "images").mkdir()
     command = [sys.executable, "-m", "scripts", "label", *words]
     done = commands.run(command, cwd=tmp_path, env={**environment, "PYTHONPATH": str(ROOT)})
     assert done.returncode != 0
