@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +37,8 @@ class VolumeReader(ImageReader):
         if nan not in ("error", "zero"):
             raise InputError(f"nan={nan!r} is unknown: choose error, or zero to set such voxels to 0")
         self.nan = nan
+        # LoadImage also makes monai's own readers, one of which warns, where pydicom is installed, of a decoder on GPUs
+        warnings.filterwarnings("ignore", "NvImgCodecPydicomReader: nvImageCodec decoder plugin did not", UserWarning)
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:  # noqa: ARG002 - monai's signature
         """Return True: what cannot be read is told when it is read."""
