@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from types import TracebackType
 
@@ -57,7 +58,7 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def report_input_errors() -> None:
-    """Make an uncaught `InputError` end the process with one line on stderr and exit status 1.
+    """Make an uncaught `InputError`, or Ctrl-C, end the process with one line on stderr.
 
     MONAI wraps what a config component raises in a `RuntimeError` with a long trace; a user who mistyped a
     path needs the path. Any other exception keeps its full traceback.
@@ -66,7 +67,10 @@ def report_input_errors() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         cause = find_input_error(error)
-        if cause is None:
+        if isinstance(error, KeyboardInterrupt):
+            typed = shlex.join(["python", "-m", "monai.bundle", *sys.argv[1:]])
+            sys.stderr.write(f"\ninterrupted: what was finished stays, and the same command goes on: {typed}\n")
+        elif cause is None:
             previous(kind, error, trace)
         else:
             sys.stderr.write(f"error: {cause}\n")

@@ -15,9 +15,12 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from scripts.errors import InputError
+from scripts.handlers.finite_loss import FiniteLoss
+from scripts.handlers.folder_claim import FolderClaim
 from scripts.io.files import atomic_write
 from scripts.ranks import rank
 from scripts.switches import is_on
+from scripts.weights.archive import check_archive
 
 __all__ = ["Checkpointing", "save_tensors"]
 
@@ -43,7 +46,7 @@ class Checkpointing:
     ``checkpoint.pt`` holds network (and its encoder alone, under ``encoder``), optimiser, schedule, gradient
     scaler, epoch, iteration and the settings of the run, and loads with ``weights_only=True``; ``model.pt``
     holds the network's tensors alone: the last ones, or with an ``evaluator`` those of its best key metric. Both
-    are replaced atomically, so a kill leaves the previous ones.
+    are replaced atomically, so a kill leaves the previous ones. One run at a time writes to the folder.
 
     Args:
         directory: where both files lie.
@@ -80,6 +83,7 @@ class Checkpointing:
         self.interval = interval
         self.evaluator = evaluator
         self.resumed_epoch = 0
+        self._claim = FolderClaim(self.directory)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -98,9 +102,20 @@ class Checkpointing:
         return self.directory / "model.pt"
 
     def attach(self, engine: Engine) -> None:
-        """Load when ``engine`` starts, save when its epochs end."""
+        """Load when ``engine`` starts, save when its epochs end, unless its loss is no finite number any more."""
         engine.add_event_handler(Events.STARTED, self._load)
+        FiniteLoss(self.path, self.network).attach(engine)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+        engine.add_event_handler(Events.COMPLETED, self._claim.give_back)
+
+    def claim(self) -> None:
+        """Take the folder for this run alone.
+
+        Raises:
+            InputError: another process trains into it.
+        """
+        if rank() == 0:
+            self._claim.take()
 
     def read(self) -> dict[str, Any] | None:
         """Return the checkpoint to continue from, None where there is none or it shall not be used.
@@ -111,6 +126,7 @@ class Checkpointing:
         if not self.resume or not self.path.is_file():
             return None
         try:
+            check_archive(self.path)
             saved: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
             theirs = saved["settings"]
         except Exception as error:
@@ -124,6 +140,7 @@ class Checkpointing:
         return saved
 
     def _load(self, engine: Any) -> None:
+        self.claim()
         saved = self.read()
         if saved is None:
             self.sampler.start = 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
+from scripts.handlers.store_client import StoreClient
 from scripts.io.files import atomic_write
 
 __all__ = [
@@ -46,24 +47,32 @@ def default_store() -> str:
 def open_store(uri: str) -> Any:
     """Return MLflow's client of a store, without its migration logs and bars; an SQLite file is made if missing.
 
-    MLflow is imported here, as that takes seconds.
+    MLflow is imported with the first use of the client, as that takes seconds.
 
     Args:
         uri: SQLite or server URI.
 
     Raises:
-        InputError: the SQLite file cannot be made.
+        InputError: the SQLite file cannot be made or written; see also `StoreClient`.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for logger in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(logger).setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-
     name = uri.removeprefix(_SQLITE)
     is_file = uri.startswith(_SQLITE) and name not in ("", ":memory:") and "?" not in name
-    if is_file and not Path(name).exists():
-        _make_store(Path(name))
-    return MlflowClient(uri)
+    if is_file:
+        _check_store(Path(name))
+    return StoreClient(uri)
+
+
+def _check_store(path: Path) -> None:
+    """Make an SQLite file that is missing; refuse one that cannot be written, which MLflow would find out later."""
+    if not path.exists():
+        _make_store(path)
+    elif not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        raise InputError(
+            f"{path} cannot be written: change the rights of the file and of its folder, or give another tracking_uri"
+        )
 
 
 def _make_store(path: Path) -> None:
@@ -78,7 +87,7 @@ def _make_store(path: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="mlflow-store-") as folder:
             draft = _migrate(Path(folder) / path.name)
             atomic_write(whole, lambda part: shutil.copyfile(draft, part))
-    except OSError as error:
+    except (OSError, InputError) as error:
         raise InputError(f"{path}: no store can be made there ({error}), give another tracking_uri") from error
     # another run may have been first; and a file system without hard links leaves the making to MLflow
     with contextlib.suppress(OSError):

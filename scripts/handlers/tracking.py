@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -74,6 +75,7 @@ class TrackTraining:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
     def _start(self, engine: Any) -> None:
+        self.checkpointing.claim()
         self.checkpointing.read()  # a refused checkpoint must not touch the run it belongs to
         settings = self.checkpointing.settings
         params = {
@@ -128,5 +130,6 @@ class TrackTraining:
 
     def _fail(self, _engine: Engine, error: BaseException) -> None:
         if self.run is not None:
-            self.run.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            with contextlib.suppress(Exception):  # of a store that may be what failed
+                self.run.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise error

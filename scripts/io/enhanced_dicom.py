@@ -6,7 +6,6 @@ SimpleITK alone stacks the frames as they come: where a file holds two volumes, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def find_frames(file: Path) -> Series:
     """Return the one volume whose slices are the frames of a file, after checking that they make one.
 
     Raises:
-        InputError: pydicom is missing; a damaged file; frames that say no place, of several orientations, sizes or
+        InputError: a damaged file; frames that say no place, of several orientations, sizes or
             scales; several volumes; and what `scripts.io.slice_stack.stack_slices` refuses.
     """
     dataset = _dataset(file)
@@ -74,13 +73,8 @@ def read_frames(series: Series) -> np.ndarray:
 
 
 def _dataset(file: Path) -> Any:
-    try:
-        pydicom = import_module("pydicom")
-    except ImportError as error:
-        raise InputError(
-            f"{file} holds several frames (enhanced DICOM): type `pip install pydicom` to have it read, or convert it "
-            "with dcm2niix"
-        ) from error
+    import pydicom
+
     try:
         return pydicom.dcmread(file, stop_before_pixels=True)
     except Exception as error:  # of many kinds, from whatever a file holds

@@ -10,15 +10,13 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 from scripts.errors import InputError
-from scripts.io import enhanced_dicom
 from scripts.io.image_list import image_list
 from scripts.io.read import read_header, read_volume, stem
 from tests.io.test_read import LPS, SHAPE, placed, write_series
-
-pydicom = pytest.importorskip("pydicom", reason="enhanced DICOM is read with pydicom")
 
 ENHANCED = "1.2.840.10008.5.1.4.1.1.4.1"
 Edit = Callable[[Any], object]
@@ -190,17 +188,6 @@ def test_damage(voxels: np.ndarray, tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-200])
     with pytest.raises(InputError, match=r"head\.dcm .*: copy it again"):
         read_volume(file)
-
-
-def test_without_pydicom_it_is_told_how_to_get_it(
-    voxels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def missing(name: str) -> Any:
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr(enhanced_dicom, "import_module", missing)
-    file = write_enhanced(tmp_path / "head.dcm", voxels, placed("RAS"))
-    assert "holds several frames (enhanced DICOM): type `pip install pydicom` to have it read" in refused(file)
 
 
 def test_a_slice_of_a_classic_series_is_still_no_image(voxels: np.ndarray, tmp_path: Path) -> None:
