@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import sys
@@ -58,7 +59,8 @@ def main() -> None:
     """Run the command line; bad input ends in one line and exit status 1."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names that are no UTF-8
+            with contextlib.suppress(OSError):
+                stream.reconfigure(errors="backslashreplace")  # names that are no UTF-8
     try:
         check_options(sys.argv[1:])
         keep_words(COMMANDS)

@@ -101,6 +101,13 @@ def commands(ready_store: Path) -> Iterator[Commands]:
     made.stop()
 
 
+@pytest.fixture
+def forked_processes(commands: Commands) -> Iterator[None]:
+    """The processes that this one begins by multiprocessing are forks of one that has the libraries loaded."""
+    with commands.spawning():
+        yield
+
+
 @pytest.fixture(scope="session")
 def checks_forked(commands: Commands) -> Callable[[], AbstractContextManager[None]]:
     """Within it, the check that a staged bundle stands on its own is a fork; tests/package has it as a new process."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from scripts.errors import SOME_FAILED
+
 if TYPE_CHECKING:
-    from scripts.errors import SOME_FAILED
-from scripts.prepare.preparation import Summary
+    from scripts.prepare.preparation import Summary
 
 __all__ = ["cohort_arc", "cohort_ixi", "cohort_qmri", "prepare_arc", "prepare_ixi", "prepare_qmri"]
-
-"""Exit status of a preparation that went through, but not for all subjects."""
 
 
 def cohort_qmri(

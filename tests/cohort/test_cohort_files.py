@@ -14,15 +14,17 @@ from scripts.cohort import qmri_cohort as qmri
 from scripts.cohort import qmri_files
 from scripts.data import qmri as loader
 from scripts.errors import InputError
+from tests.commands.client import Commands
 
 SPACING = 4.0
 UNITS = {"PDmap": "p.u.", "R1map": "1/s", "R2starmap": "1/s", "R2map": "1/s", "MTsat": "p.u."}
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cohort(tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> Path:
     out = tmp_path_factory.mktemp("cohort") / "qmri"
-    return qmri.make_qmri_cohort(out, 3, 5, SPACING, jobs=2, progress=False)
+    with commands.spawning():
+        return qmri.make_qmri_cohort(out, 3, 5, SPACING, jobs=2, progress=False)
 
 
 @pytest.fixture

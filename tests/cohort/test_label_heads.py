@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -28,6 +29,7 @@ from scripts.errors import InputError
 from scripts.sources.downstream_data import downstream_data
 from scripts.sources.pretraining_data import pretraining_data
 from tests.cohort.head_labels import head_labels, write_label_map, write_lesions, write_people
+from tests.commands.client import Commands
 
 SPACING = 5.0
 
@@ -43,11 +45,11 @@ def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def brains(people: Path, lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def brains(people: Path, lesions: Path, tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> Path:
     out = tmp_path_factory.mktemp("brains") / "qmri"
-    return make_qmri_cohort(
-        out, 6, 5, SPACING, stroke_fraction=0.5, label_maps=people, lesions=lesions, jobs=2, progress=False
-    )
+    more: dict[str, Any] = {"label_maps": people, "lesions": lesions, "jobs": 2, "progress": False}
+    with commands.spawning():
+        return make_qmri_cohort(out, 6, 5, SPACING, stroke_fraction=0.5, **more)
 
 
 @pytest.fixture(scope="module")

@@ -16,15 +16,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import pytest
+
+from tests.commands.spawning import imported, listen, new_address, spawn_anew, spawn_by
+
 SERVER = Path(__file__).with_name("server.py")
 CAN_FORK = hasattr(os, "pidfd_open") and hasattr(socket, "send_fds")
-READ_AT_IMPORT = ("CUDA", "KMP", "LANG", "LC_", "MKL", "MPL", "OMP", "OPENBLAS", "PYTHON", "TORCH")
-# scikit-learn and torch set these themselves when tests import them, before or after the server starts
-SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR")
 
 
 class Command:
@@ -74,6 +75,7 @@ class Commands:
         self.store = store
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._address = new_address()
         # that of the tests and not of the first command, which may be the one that has another
         mine = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         self._environment = {name: value for name, value in mine.items() if name != "PYTHONPATH"}
@@ -138,26 +140,40 @@ class Commands:
             self._server.wait()
         self._control = self._server = None
 
+    @contextlib.contextmanager
+    def spawning(self) -> Iterator[None]:
+        """Have the new processes that this one's multiprocessing begins be forks of the server, too."""
+        if not CAN_FORK:
+            yield
+            return
+        self._serve()
+        spawn_by(self._address, self._environment)
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("CUDA_VISIBLE_DEVICES", "")
+                yield
+        finally:
+            spawn_anew()
+
     def _forks(self, words: Sequence[str], env: Mapping[str, str]) -> bool:
-        if not CAN_FORK or words[0] != sys.executable or _imported(env) != _imported(self._environment):
+        if not CAN_FORK or words[0] != sys.executable or imported(env) != imported(self._environment):
             return False
+        self._serve()
+        return True
+
+    def _serve(self) -> None:
+        """Start the server, if it does not run yet."""
         if self._control is None:
             self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
+            with theirs, listen(self._address) as listener:
                 self._server = subprocess.Popen(
-                    [sys.executable, str(SERVER), str(theirs.fileno()), str(self.store)],
+                    [sys.executable, str(SERVER), str(theirs.fileno()), str(listener.fileno()), str(self.store)],
                     cwd="/",
                     env=self._environment,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[theirs.fileno(), listener.fileno()],
                 )
-        return True
-
-
-def _imported(env: Mapping[str, str]) -> dict[str, str]:
-    unseen = ("PYTHONPATH", *SET_BY_LIBRARIES)
-    return {name: value for name, value in env.items() if name.startswith(READ_AT_IMPORT) and name not in unseen}
 
 
 def _number(stream: IO[Any] | int) -> int:

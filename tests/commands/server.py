@@ -1,7 +1,8 @@
 """Becomes one command after another: a process that has the libraries loaded forks, and the child runs the command.
 
-Started by `tests.commands.client` as ``python server.py SOCKET STORE``. It has run no thread, and holds no module of
-``scripts``: the child imports those of its own working directory, as Python does.
+Started by `tests.commands.client` as ``python server.py SOCKET LISTENER STORE``. It has run no thread, and holds no
+module of ``scripts``: the child imports those of its own working directory, as Python does. Asked at the listener it
+forks for multiprocessing, see `spawning`; each command has a copy of it for that.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import threading
 import time
 import types
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +50,7 @@ def load(store: str) -> None:
     """Import the libraries; refuse a state that a child could not share."""
     for name in LIBRARIES:
         importlib.import_module(name)
-    sys.path.insert(0, str(Path(__file__).parent))
     importlib.import_module("ready_store").use_ready_store(Path(store))
-    sys.path.pop(0)
     threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
     threads = [name for name in threads if name != "jemalloc_bg_thd"]  # pyarrow's, which minds a fork
     assert threading.active_count() == len(threads) == 1, threads
@@ -59,38 +59,52 @@ def load(store: str) -> None:
     gc.freeze()
 
 
-def next_command(control: socket.socket) -> dict[str, Any]:
+def next_command(control: socket.socket, listener: socket.socket) -> dict[str, Any]:
     """Fork for every request, and tell how the children ended; return in the child alone."""
     poller, children = select.poll(), {}
     poller.register(control, select.POLLIN)
+    poller.register(listener, select.POLLIN)
     while True:
         for fd, _ in poller.poll():
             if fd in children:
-                pid, report = children.pop(fd)
                 poller.unregister(fd)
-                os.close(fd)
-                with report, contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
-                    report.sendall(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                tell_end(fd, *children.pop(fd))
                 continue
-            content, fds, _, _ = socket.recv_fds(control, 1 << 20, 4)
-            if not content:
-                for ended in children:
-                    signal.pidfd_send_signal(ended, signal.SIGKILL)
-                os._exit(0)
-            pid = os.fork()
-            if pid == 0:
+            request = spawning.answer(listener) if fd == listener.fileno() else begin_command(control, poller, children)
+            if request is not None:
                 control.close()
+                listener.close()
                 for other, (_, report) in children.items():
                     os.close(other)
                     report.close()
-                return {**json.loads(content), "fds": fds}
-            report = socket.socket(fileno=fds[3])
-            report.sendall(b"%d\n" % pid)
-            for given in fds[:3]:
-                os.close(given)
-            watched = os.pidfd_open(pid)
-            children[watched] = (pid, report)
-            poller.register(watched, select.POLLIN)
+                return request
+
+
+def begin_command(control: socket.socket, poller: Any, children: dict[int, Any]) -> dict[str, Any] | None:
+    """Fork for a command; return what was asked for in the child alone. End when nobody asks any more."""
+    content, fds, _, _ = socket.recv_fds(control, 1 << 20, 4)
+    if not content:
+        for ended in children:
+            signal.pidfd_send_signal(ended, signal.SIGKILL)
+        os._exit(0)
+    pid = os.fork()
+    if pid == 0:
+        return {**json.loads(content), "fds": fds}
+    report = socket.socket(fileno=fds[3])
+    report.sendall(b"%d\n" % pid)
+    for given in fds[:3]:
+        os.close(given)
+    watched = os.pidfd_open(pid)
+    children[watched] = (pid, report)
+    poller.register(watched, select.POLLIN)
+    return None
+
+
+def tell_end(watched: int, pid: int, report: socket.socket) -> None:
+    """Tell how a command ended."""
+    os.close(watched)
+    with report, contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+        report.sendall(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def take_over(request: dict[str, Any]) -> None:
@@ -102,6 +116,13 @@ def take_over(request: dict[str, Any]) -> None:
         os.dup2(given, standard)
     for given in request["fds"]:
         os.close(given)
+    begin(request)
+    sys.path[:0] = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+
+
+def begin(request: Mapping[str, Any]) -> None:
+    """Take over folder and environment, with random numbers of its own."""
     os.chdir(request["cwd"])
     sys.modules["multiprocessing.process"].ORIGINAL_DIR = request["cwd"]  # where its own new processes begin
     os.environ.clear()
@@ -111,8 +132,12 @@ def take_over(request: dict[str, Any]) -> None:
     sys.modules["numpy"].random.seed()
     sys.modules["torch"].seed()
     importlib.invalidate_caches()
-    sys.path[:0] = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-    sys.modules["__main__"] = types.ModuleType("__main__")
+
+
+def be_spawned(request: Mapping[str, Any]) -> None:
+    """Run what multiprocessing's spawn begins a new Python with."""
+    options, code = spawning.be_spawned(request, begin)
+    run([*(word for option in options for word in (option[:2], option[2:]) if word), "-c", code, *sys.argv[1:]])
 
 
 def run(words: list[str]) -> None:
@@ -167,14 +192,22 @@ def leave_interrupted() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    load(sys.argv[2])
+    import spawning  # of this folder
+
+    load(sys.argv[3])
+    sys.path.pop(0)
+    environment = dict(os.environ)
     ours = sys.modules["__main__"]  # whose names are these, and must not die
-    command = next_command(socket.socket(fileno=int(sys.argv[1])))
-    take_over(command)
+    command: dict[str, Any] | None = next_command(*(socket.socket(fileno=int(word)) for word in sys.argv[1:3]))
     try:
-        run(command["words"])
+        while command is not None:  # a command, and what it, or the tests, spawned; each leaves a copy for its own
+            current, command = command, spawning.fork_for_spawning(environment)
+        if "received" in current:
+            be_spawned(current)
+        else:
+            take_over(current)
+            run(current["words"])
     except KeyboardInterrupt:
         leave_interrupted()
     except SystemExit as ended:  # any other exception goes the interpreter's own way

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.client import CAN_FORK, Command, Commands
+from tests.events import all_end, handles, offspring
 
 pytestmark = pytest.mark.skipif(not CAN_FORK, reason="no pidfd on this system")
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,3 +158,84 @@ def test_a_new_store_is_a_copy_with_the_schema_of_mlflow(ready_store: Path, tmp_
     assert [line for line in dumps[0] if line.startswith("CREATE")] == [
         line for line in dumps[1] if line.startswith("CREATE")
     ]
+
+
+SPAWN = """
+import json, multiprocessing as m, os, signal, sys, warnings
+
+def about(pipe, deep):
+    found = {
+        "argv": sys.argv, "name": __name__, "cwd": os.getcwd(), "parent": os.getppid(), "path": sys.path,
+        "env": dict(os.environ), "fds": len(os.listdir("/proc/self/fd")), "warn": sys.warnoptions,
+        "mask": sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, []))),
+        "signals": [str(signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)],
+        "loaded": [n for n in sys.modules if n.split(".")[0] == "scripts"],
+    }
+    if deep:
+        found["below"], found["status below"] = ask(False)
+    pipe.send(found)
+    sys.stdout.write("said ")
+    sys.stdout.flush()
+    sys.exit(7)
+
+def ask(deep):
+    context = m.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=about, args=(theirs, deep))
+    process.start()
+    found = ours.recv()
+    process.join()
+    assert found.pop("parent") == os.getpid()
+    return found, process.exitcode
+
+if __name__ == "__main__":
+    import scripts.tasks
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    os.environ["MINE"] = "yes"
+    os.chdir("/")
+    print(json.dumps(ask(True)))
+"""
+
+
+def test_a_spawned_process_finds_what_a_new_python_finds(
+    commands: Commands, env: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "spawn.py").write_text(SPAWN)
+    (_, ours, _), (_, theirs, _) = both(commands, ["spawn.py"], tmp_path, {**env, "PYTHONPATH": str(ROOT)})
+    assert ours.startswith("said said ")
+    ours, theirs = (json.loads(said.removeprefix("said said ")) for said in (ours, theirs))
+    assert ours == theirs
+    assert ours[1] == ours[0]["status below"] == 7
+
+
+def spawned(code: str) -> None:
+    exec(code)
+
+
+def test_spawned_processes_of_the_tests_are_their_children(forked_processes: None) -> None:
+    import multiprocessing
+
+    process = multiprocessing.get_context("spawn").Process(target=spawned, args=("import time; time.sleep(600)",))
+    process.start()
+    assert process.pid is not None
+    assert f"\nPPid:\t{os.getpid()}\n" in Path(f"/proc/{process.pid}/status").read_text()
+    process.kill()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert not Path(f"/proc/{process.pid}").exists()
+
+
+def test_what_was_forked_for_spawning_ends_with_its_command(commands: Commands, env: dict[str, str]) -> None:
+    read, write = os.pipe()
+    code = "import time; print(1, flush=True); time.sleep(600)"
+    command = commands.start([sys.executable, "-c", code], cwd=ROOT, env=env, stdout=write)
+    os.close(write)
+    with os.fdopen(read) as said:
+        assert said.readline() == "1\n"
+        below = offspring(command.pid)
+        assert below
+        with handles(below) as opened:
+            command.kill()
+            command.wait()
+            assert all_end(opened)

@@ -147,7 +147,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_one_process_refuses_is_told_in_a_line_and_ends_all(
-    bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], forked_processes: None
 ) -> None:
     letters = Letterbox(tmp_path / "letters")
     with pytest.raises(InputError, match=r"^its bundle lacks a file: 'inside'$"):

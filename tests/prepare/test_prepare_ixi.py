@@ -131,7 +131,9 @@ def test_a_second_run_has_nothing_to_do(prepared: Path, tree: Callable, capsys: 
     assert "3 subjects, 0 of them now" in capsys.readouterr().out
 
 
-def test_two_processes_make_the_same(all_labelled: Path, tmp_path: Path, tree: Callable) -> None:
+def test_two_processes_make_the_same(
+    all_labelled: Path, tmp_path: Path, tree: Callable, forked_processes: None
+) -> None:
     prepare_ixi(str(all_labelled.parent / "raw"), str(tmp_path / "out"), jobs=2)
     here, there = tree(tmp_path / "out"), tree(all_labelled)
     assert here.keys() == there.keys()

@@ -440,7 +440,7 @@ def test_resampled_maps_keep_their_place_and_values(originals, tmp_path):
 # --- runs
 
 
-def test_a_second_run_changes_nothing_and_jobs_do_not_matter(originals, tmp_path, capsys):
+def test_a_second_run_changes_nothing_and_jobs_do_not_matter(originals, tmp_path, capsys, forked_processes):
     source = write_layout(tmp_path / "source", "old", originals)
     run(source, tmp_path / "one/out")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "one/out").rglob("*.nii.gz")}

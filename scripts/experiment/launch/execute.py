@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +73,7 @@ class Job:
 
 def commands(job: Job) -> list[str]:
     """Return what one would type to do the same on one device: training, then evaluation."""
-    return [bundle_command(names, _settings(job), job.cell.bundle) for names in _configs(job.cell)]
+    return [bundle_command(names, _settings(job, names), job.cell.bundle) for names in _configs(job.cell)]
 
 
 def is_finished(job: Job, client: Any) -> bool:
@@ -115,7 +115,7 @@ def execute(job: Job) -> None:
         atomic_write(folder / "cell.json", lambda part: part.write_text(json.dumps(content, indent=4)))
         with _output_to(job.log), _one_line(job.log):
             for names, command in zip(_configs(job.cell), commands(job), strict=True):
-                settings, gpus = _settings(job), job.place.gpus
+                settings, gpus = _settings(job, names), job.place.gpus
                 if gpus > 1 and "evaluate.json" not in names:
                     paths = [BUNDLES / job.cell.bundle / "configs" / name for name in names]
                     sys.stdout.write(f"{shlex.join(torchrun_command(gpus, paths, settings))}\n")
@@ -144,8 +144,11 @@ def _configs(cell: Cell) -> list[list[str]]:
     return [training, [*training, "evaluate.json"]]
 
 
-def _settings(job: Job) -> dict[str, Any]:
-    """Return overrides of the config: those of the cell in its own language, as the preset has them, and places."""
+def _settings(job: Job, names: Sequence[str]) -> dict[str, Any]:
+    """Return overrides of configs: those of the cell in their own language, as the preset has them, and places.
+
+    What only the evaluation has, such as the number of its views, is left out of the training.
+    """
     cell, place = job.cell, job.place
     folder = place.folder(cell.name)
     layout = LAYOUTS[cell.task]
@@ -161,7 +164,13 @@ def _settings(job: Job) -> dict[str, Any]:
     }
     if cell.encoder:
         places["encoder_bundle"] = str(place.folder(cell.encoder))
-    return {**cell.settings, **literals(places)}
+    settings = {**cell.settings, **literals(places)}
+    if "evaluate.json" in names:
+        return settings  # all of them; what no config has is refused there
+    known: set[str] = set()
+    for path in (BUNDLES / cell.bundle / "configs" / name for name in names):
+        known.update(json.loads(path.read_text(encoding="utf-8")))
+    return {name: value for name, value in settings.items() if name.partition("::")[0] in known}
 
 
 @contextmanager
