@@ -11,6 +11,7 @@ __all__ = [
     "DiskFullError",
     "InputError",
     "find_input_error",
+    "is_memory_refused",
     "printable",
     "report_input_errors",
     "root_cause",
@@ -57,6 +58,13 @@ def root_cause(error: BaseException) -> BaseException:
     return error
 
 
+def is_memory_refused(error: BaseException) -> bool:
+    """Return whether the system, or a GPU, had no memory left."""
+    cause = root_cause(error)
+    said = str(cause).lower()
+    return isinstance(cause, MemoryError) or "allocate memory" in said or "out of memory" in said
+
+
 def report_input_errors() -> None:
     """Make an uncaught `InputError`, or Ctrl-C, end the process with one line on stderr.
 
@@ -70,6 +78,11 @@ def report_input_errors() -> None:
         if isinstance(error, KeyboardInterrupt):
             typed = shlex.join(["python", "-m", "monai.bundle", *sys.argv[1:]])
             sys.stderr.write(f"\ninterrupted: what was finished stays, and the same command goes on: {typed}\n")
+        elif cause is None and is_memory_refused(error):
+            sys.stderr.write(
+                "error: not enough memory: choose a smaller --batch_size, --patch_size or --num_workers; the last "
+                "checkpoint stays\n"
+            )
         elif cause is None:
             previous(kind, error, trace)
         else:

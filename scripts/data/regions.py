@@ -74,10 +74,9 @@ class RegionDataset(Dataset[dict[str, Any]]):
                 small.append((str(entry["subject"]), header.shape))
         self.subjects = sorted(self._scans)
         if len(self.subjects) < batch_size:
-            raise InputError(
-                f"{len(self.subjects)} subjects are fewer than a batch of {batch_size} different ones: "
-                f"set batch_size to {max(1, len(self.subjects))} or less, or add subjects"
-            )
+            n = len(self.subjects)  # of one alone, there is nothing to tell it from
+            cure = f"set batch_size to {n} or less, or add subjects" if n > 1 else "add subjects, as 2 are the least"
+            raise InputError(f"{n} subjects are fewer than a batch of {batch_size} different ones: {cure}")
         self.channels = min(channels)
         self._tell(small, mixed=len(channels) > 1)
 

@@ -14,7 +14,7 @@ import pandas as pd
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
-from scripts.errors import DiskFullError, InputError, find_input_error, printable, root_cause
+from scripts.errors import DiskFullError, InputError, find_input_error, is_memory_refused, printable, root_cause
 from scripts.io.files import atomic_write
 from scripts.io.image_list import image_list
 from scripts.literals import literal
@@ -89,6 +89,8 @@ def predict_images(
         except Exception as error:
             known = find_input_error(error)
             if strict or not handler.began or isinstance(known, DiskFullError):
+                if known is None and handler.began and is_memory_refused(error):
+                    known = InputError(f"{left[handler.done]}: {_reason(error)}")
                 if known is not None:
                     raise known from None
                 raise
@@ -181,7 +183,7 @@ def _reason(error: Exception) -> str:
         return str(known)
     cause = root_cause(error)
     first = (str(cause).strip().splitlines() or [""])[0][:200]
-    if isinstance(cause, MemoryError) or "allocate memory" in str(cause) or "out of memory" in str(cause):
+    if is_memory_refused(error):
         return "there is not enough memory for it: choose a smaller --patch_size, a larger --spacing, or crop it"
     traceback.print_exception(error)
     return f"{type(cause).__name__}: {first}"

@@ -302,6 +302,20 @@ def test_what_concerns_all_images_stops_at_once(
         predict(segmenter, *images, out=tmp_path / "out", features=WIDTHS, spacing=4)
 
 
+def test_an_image_that_memory_does_not_hold_is_told(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(self: Any, inputs: Any, *_: Any, **__: Any) -> Any:
+        return torch.empty(1 << 50)  # what the system refuses
+
+    monkeypatch.setattr("scripts.inferers.head_windows.HeadWindowInferer.__call__", greedy)
+    images = [scan("a.nii.gz"), scan("b.nii.gz")]
+    outcome = predict(segmenter, *images, out=tmp_path / "out", features=WIDTHS, spacing=4)
+    assert [row["reason"].partition(":")[0] for row in outcome.failed] == ["there is not enough memory for it"] * 2
+    with pytest.raises(InputError, match=r"a.nii.gz: there is not enough memory for it: choose a smaller --patch_size"):
+        predict(segmenter, images[0], out=tmp_path / "out", features=WIDTHS, spacing=4)
+
+
 def test_labels_never_stand_without_their_row(scan: Callable[..., Path], segmenter: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "volumes.csv").write_text("something,else\n1,2\n")

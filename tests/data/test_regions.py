@@ -200,6 +200,9 @@ def test_sessions_of_one_subject_never_meet_in_a_step(write_subject, tmp_path):
     assert len(stores) == 4
     with pytest.raises(InputError, match="2 subjects are fewer than a batch of 3"):
         RegionDataset(data, region_size=6, batch_size=3)
+    alone = [entry for entry in data if entry["subject"] == "sub-1"]
+    with pytest.raises(InputError, match="batch of 2 different ones: add subjects, as 2 are the least"):
+        RegionDataset(alone, region_size=6, batch_size=2)
 
 
 def test_state_per_subject_is_small_and_reads_hold_nothing(stored):

@@ -178,3 +178,11 @@ def test_ctrl_c_prints_one_line_with_the_command_that_goes_on(commands: Commands
     line = "interrupted: what was finished stays, and the same command goes on: "
     assert done.stderr.strip() == f"{line}python -m monai.bundle run --config_file 'a b.json'"
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_memory_that_is_refused_is_told_in_a_line(commands: Commands) -> None:
+    code = "from scripts.errors import report_input_errors; report_input_errors()\nimport torch; torch.empty(1 << 50)"
+    done = commands.run([sys.executable, "-c", code], cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: not enough memory: choose a smaller --batch_size")
+    assert len(done.stderr.splitlines()) == 1

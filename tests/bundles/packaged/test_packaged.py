@@ -189,6 +189,13 @@ def test_a_wrong_folder_of_the_bundle_is_told(packed: Any, scan: Path) -> None:
     assert f"error: {scan.parent} is no bundle: type --bundle_root DIR" in str(caught.value)
 
 
+def test_a_setting_that_it_does_not_have_is_told(packed: Any) -> None:
+    for inside in (True, False):
+        with pytest.raises(AssertionError) as caught:
+            packed.run("train.json", inside=inside, max_epoch=1)
+        assert "error: --max_epoch: the config has no such setting; did you mean max_epochs" in str(caught.value)
+
+
 def test_its_page_holds_no_command_or_link_of_the_checkout(packed: Any) -> None:
     page = (packed.folder / "docs" / "README.md").read_text()
     assert "bundles/" not in page.replace("report --bundles bundles", "")
