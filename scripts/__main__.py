@@ -6,14 +6,14 @@ import contextlib
 import inspect
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 import fire
 from fire.parser import DefaultParseValue
 
 from scripts.commands import COMMANDS
-from scripts.errors import InputError, find_input_error
+from scripts.errors import InputError, find_input_error, system_refusal
 
 
 def check_options(words: Sequence[str]) -> None:
@@ -35,6 +35,10 @@ def check_options(words: Sequence[str]) -> None:
             raise InputError(f"unknown option {word}: use {', '.join(f'--{name}' for name in known)}")
 
 
+# what fire keeps at a function would be shown as a command of its own in its help
+fire.decorators.FIRE_METADATA = "__fire_metadata__"
+
+
 def keep_words(commands: Mapping[str, Any]) -> None:
     """Let parameters that are text be what was typed: fire would take a folder 501 or None for a number or nothing."""
     for command in commands.values():
@@ -43,16 +47,28 @@ def keep_words(commands: Mapping[str, Any]) -> None:
             continue
         hints = inspect.get_annotations(command, eval_str=True)
         parameters = inspect.signature(command).parameters
-        parsers = {name: str if _is_text(hints.get(name)) else DefaultParseValue for name in parameters}
+        parsers = {name: _parser(name, hints.get(name)) for name in parameters}
         fire.decorators.SetParseFns(**parsers)(command)
         if any(one.kind is one.VAR_POSITIONAL and parsers[name] is str for name, one in parameters.items()):
             fire.decorators.SetParseFn(str)(command)  # those have no name
 
 
-def _is_text(hint: Any) -> bool:
-    """Return whether an annotation is of text alone: ``str`` or ``str | None``."""
-    kinds = get_args(hint) or (hint,)
-    return str in kinds and set(kinds) <= {str, type(None)}
+def _parser(name: str, hint: Any) -> Callable[[str], Any]:
+    """Return what reads the words of a parameter: text stays text, and numbers have to be such."""
+    kinds = set(get_args(hint) or (hint,))
+    if str in kinds and kinds <= {str, type(None)}:
+        return str
+    if not kinds or not kinds <= {int, float, type(None)}:
+        return DefaultParseValue
+
+    def number(word: str) -> Any:
+        value = DefaultParseValue(word)
+        if type(value) not in kinds and not (type(value) is int and float in kinds):
+            kind = "number" if float in kinds else "whole number"
+            raise InputError(f"--{name} {word}: give a {kind}")
+        return value
+
+    return number
 
 
 def main() -> None:
@@ -69,9 +85,10 @@ def main() -> None:
         sys.exit("interrupted: type the same command again; what was finished stays")
     except Exception as error:
         cause = find_input_error(error)
-        if not isinstance(cause, InputError):
+        told = str(cause) if cause is not None else system_refusal(error)
+        if told is None:
             raise
-        sys.exit(f"error: {cause}")
+        sys.exit(f"error: {told}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 from scripts.bundles import bundle_command, run_bundle
 from scripts.errors import InputError
+from scripts.io.files import told_if_refused
 from scripts.literals import literals
 from scripts.tasks import PRETRAIN_BUNDLE, TASKS
 
@@ -44,7 +45,8 @@ def run_demo(
     if unknown:
         raise InputError(f"task {unknown[0]!r} is unknown: choose {', '.join(TASKS)}, or none")
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    with told_if_refused(out):
+        out.mkdir(parents=True, exist_ok=True)
     places = {"tracking_uri": f"sqlite:///{(out / 'mlruns.db').resolve()}", "seed": seed}
     pretrain: dict[str, Any] = {**_folders(out), **places}
     if subjects is not None:

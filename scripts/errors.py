@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import sys
 from types import TracebackType
@@ -15,8 +16,14 @@ __all__ = [
     "printable",
     "report_input_errors",
     "root_cause",
+    "system_refusal",
 ]
 
+
+_REFUSALS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR),
+    errno.EEXIST,
+)
 
 SOME_FAILED = 3
 """Exit status of a command that worked through many inputs, of which some could not be used."""
@@ -65,6 +72,17 @@ def is_memory_refused(error: BaseException) -> bool:
     return isinstance(cause, MemoryError) or "allocate memory" in said or "out of memory" in said
 
 
+def system_refusal(error: BaseException) -> str | None:
+    """Return in a line what the system refused: no room, no rights, no place to write to; None if it is not that."""
+    seen: BaseException | None = error
+    while seen is not None and not (isinstance(seen, OSError) and seen.errno in _REFUSALS):
+        seen = seen.__cause__ or seen.__context__
+    if not isinstance(seen, OSError):
+        return None
+    where = printable(seen.filename) if seen.filename else "the system says no"
+    return f"{where}: {seen.strerror}: check the path, its rights, and the room there; what was finished stays"
+
+
 def report_input_errors() -> None:
     """Make an uncaught `InputError`, or Ctrl-C, end the process with one line on stderr.
 
@@ -83,6 +101,8 @@ def report_input_errors() -> None:
                 "error: not enough memory: choose a smaller --batch_size, --patch_size or --num_workers; the last "
                 "checkpoint stays\n"
             )
+        elif cause is None and system_refusal(error):
+            sys.stderr.write(f"error: {system_refusal(error)}\n")
         elif cause is None:
             previous(kind, error, trace)
         else:

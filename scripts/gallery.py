@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scripts.errors import InputError
+from scripts.io.files import atomic_write
 from scripts.physics import Protocol, simulate, typical_protocols
 
 __all__ = ["Person", "brain_slice", "draw_gallery", "first_of_groups", "show_contrast"]
@@ -50,10 +51,7 @@ def draw_gallery(out: str | Path, dataset_dir: str | Path, subjects: int = 2, he
             axis.set_axis_off()
     for axis, name in zip(axes[0], protocols, strict=True):
         axis.set_title(name, color="white", fontsize=10)
-    path = Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
-    return path
+    return atomic_write(out, lambda part: figure.savefig(part, dpi=90))
 
 
 def first_of_groups(dataset_dir: str | Path, count: int) -> list[Person]:

@@ -71,6 +71,11 @@ LIMITS: Mapping[str, Limit] = {
 }
 """Bounds of the numbers among the settings of all bundles; ``embedded::seed`` and the like have their own checks."""
 
+_LISTS = {
+    **{"features": Limit(1, 65536), "projection": Limit(1, 65536), "sampling": Limit(0.0, 1e6)},
+    **{"rotation_degrees": Limit(0.0, 1e4), "scaling": Limit(0.0, 0.99), "shear": Limit(0.0, 10.0)},
+    **{"map_weights": _WEIGHT, "voxel_projection": Limit(1, 65536)},
+}
 _PLACES = (
     *("bundle_root", "dataset_dir", "work_dir", "cache_dir", "output_dir", "ckpt_dir", "encoder_bundle"),
     *("weights_path", "start_weights", "data_root_dir", "tracking_uri", "experiment", "cell", "variant"),
@@ -95,6 +100,7 @@ def check_settings(files: str | Sequence[str], given: Mapping[str, Any]) -> None
 
     parser = ConfigParser()
     parser.read_config(files)
+    defaults = dict(parser.get())
     for name in given:
         _check_id(parser, name.lstrip("+"))
     for name, value in given.items():
@@ -102,7 +108,7 @@ def check_settings(files: str | Sequence[str], given: Mapping[str, Any]) -> None
             parser[name] = value
     for name, value in dict(parser.get()).items():
         if not (isinstance(value, str) and value.startswith(_READ)):
-            _check_value(name, value)
+            _check_value(name, value, defaults.get(name))
 
 
 def check_device(name: str, value: Any) -> None:
@@ -114,15 +120,28 @@ def check_device(name: str, value: Any) -> None:
     import torch
 
     try:
-        torch.empty(0, device=value if isinstance(value, torch.device) else str(value))
+        made = torch.empty(0, device=value if isinstance(value, torch.device) else str(value))
+        if made.is_meta:
+            raise RuntimeError("it holds no numbers")
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"{name}={value} cannot be used here: choose cpu, or cuda where there is a GPU") from error
 
 
-def _check_value(name: str, value: Any) -> None:
+def _check_list(name: str, value: Any, default: Sequence[float]) -> None:
+    limit = _LISTS[name]
+    good = isinstance(value, list | tuple) and len(value) == len(default) and all(map(limit.allows, value))
+    if not good or (name == "sampling" and not sum(value) > 0):
+        raise InputError(
+            f"{name}={value!r} is no such list: give {len(default)} of them, each {limit}, such as {default}"
+        )
+
+
+def _check_value(name: str, value: Any, default: Any) -> None:
     limit = LIMITS.get(name)
     if limit is not None and not limit.allows(value):
         raise InputError(f"{name}={value!r} is out of bounds: give {limit}")
+    if name in _LISTS and isinstance(default, list):
+        _check_list(name, value, default)
     if name in _PLACES and (isinstance(value, bool | int | float)):
         raise InputError(f"{name}={value!r} is read as a number: type --{name} \"'{value}'\", with both quotes")
     if name in _SWITCHES:

@@ -81,11 +81,26 @@ def test_numbers_of_the_pretraining_have_bounds(name: str) -> None:
         ("nan", "none", "nan='none' is unknown: choose error or zero"),
         ("device", "cuda:99", "device=cuda:99 cannot be used here"),
         ("device", "toaster", "device=toaster cannot be used here"),
+        ("device", "meta", "device=meta cannot be used here"),
     ],
 )
 def test_other_values_that_cannot_be(name: str, value: Any, line: str) -> None:
     with pytest.raises(InputError, match=f"^{line}"):
         check_settings([PRETRAIN if name == "nan" else TASK], {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("sampling", value) for value in ([0, 0, 0, 0], [1, -1, 1, 1], [1, 1], "abc", 3, [1, 1, 1, float("nan")])],
+        *[("features", value) for value in ([16, 32], [True, 32, 64, 128, 192, 16], [0, 4, 8, 8, 8, 4], "small")],
+        *[("rotation_degrees", "abc"), ("scaling", [1.5, 0, 0]), ("shear", [0.1])],
+    ],
+    ids=repr,
+)
+def test_lists_are_of_the_length_that_the_config_has_and_within_bounds(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"^{name}=.* is no such list: give [346] of them, each a .*number from "):
+        check_settings([TASK], {name: value})
 
 
 @pytest.mark.parametrize("value", ["$1 - 1", "@seed", "%seed"])

@@ -56,6 +56,7 @@ def open_store(uri: str) -> Any:
         InputError: the SQLite file cannot be made or written; see also `StoreClient`.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # of 7, it takes minutes to tell of no server
     for logger in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(logger).setLevel(logging.WARNING)
     name = uri.removeprefix(_SQLITE)
@@ -67,6 +68,8 @@ def open_store(uri: str) -> Any:
 
 def _check_store(path: Path) -> None:
     """Make an SQLite file that is missing; refuse one that cannot be written, which MLflow would find out later."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the file of a store, or another tracking_uri")
     if not path.exists():
         _make_store(path)
     elif not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scripts.io.files import atomic_write
 from scripts.io.resample import to_grid
 from scripts.ranks import rank
 from scripts.tasks import CLASS_COLOURS
@@ -56,10 +57,7 @@ def draw_planes(
                 if mask.any() and not mask.all():
                     plot.contour(mask, [0.5], colors=_COLOURS[(value - 1) % len(_COLOURS)], linewidths=0.7)
         row[0].set_title(title, fontsize=8, loc="left")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path
+    return atomic_write(path, lambda part: figure.savefig(part, dpi=110))
 
 
 class OverlayPictures:

@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from scripts.handlers.tracking import TrackTraining
+from scripts.io.files import atomic_write
 from scripts.ranks import rank
 from scripts.views import ViewGenerator, ViewParameters
 
@@ -41,10 +42,7 @@ def draw_view_pairs(image: Tensor, target: Tensor, params: ViewParameters, n_vie
             axis.set_axis_off()
             title = f"view {view + 1}: {params.protocols[n]}" if what == "view" else "target"
             axis.set_title(_wrapped(title), fontsize=6)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path
+    return atomic_write(path, lambda part: figure.savefig(part, dpi=110))
 
 
 class ViewPictures:

@@ -10,6 +10,7 @@ __all__ = ["check_fetched"]
 
 _ANNEX = ("/annex/objects/", ".git/annex/objects/")
 _LFS = b"version https://git-lfs.github.com/spec/"
+_LONGEST = 1024  # bytes of a pointer
 
 
 def check_fetched(path: Path, cure: str = "correct the path or restore the file") -> None:
@@ -29,6 +30,8 @@ def check_fetched(path: Path, cure: str = "correct the path or restore the file"
                 raise InputError(_annexed(path))
             raise InputError(f"{path} is a link to {target}, where there is no file: {cure}")
         raise InputError(f"{path} does not exist: {cure}" if not path.exists() else f"{path} is no file: {cure}")
+    if path.stat().st_size > _LONGEST:
+        return
     try:
         with path.open("rb") as file:
             start = file.read(400)

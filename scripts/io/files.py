@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from scripts.errors import DiskFullError, InputError
 
@@ -20,8 +21,10 @@ _CURES = {
     errno.EACCES: "change the rights of its folder, or give another",
     errno.EPERM: "change the rights of its folder, or give another",
     errno.EROFS: "give a folder that can be written to",
-    errno.ENOTDIR: "what lies above it is a file: give another folder",
-    errno.EEXIST: "what lies above it is a file: give another folder",
+    errno.ENOTDIR: "it, or what lies above it, is a file: give another folder",
+    errno.EEXIST: "it, or what lies above it, is a file: give another folder",
+    errno.EISDIR: "it is a folder: move that away",
+    errno.ENOENT: "check the path, and that its disk is there",
     errno.ENAMETOOLONG: "give a shorter name",
     errno.EIO: "check the disk",
 }
@@ -40,14 +43,12 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> Path:
     with told_if_refused(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         ending = os.fsdecode(os.fsencode(path.name)[-_LONGEST:])
-        handle, name = tempfile.mkstemp(prefix=".part-", suffix=f"-{ending}", dir=path.parent)
-        os.close(handle)
-        part = Path(name)
+        part = path.with_name(f".part-{uuid.uuid4().hex[:12]}-{ending}")
         try:
+            part.touch(0o644)
             write(part)
             with part.open("rb+") as stream:
                 os.fsync(stream.fileno())
-            part.chmod(0o644)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -63,9 +64,32 @@ def told_if_refused(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        cure = _CURES.get(error.errno or 0)
-        if cure is None:
+    except Exception as error:
+        refused = _refusal(error, path)
+        if refused is None:
             raise
-        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else InputError
-        raise kind(f"{path} cannot be written ({error.strerror}): {cure}; nothing half-written is left") from error
+        raise refused from error
+
+
+def _refusal(error: BaseException, path: Path) -> InputError | None:
+    """Return in a line what the system refused, None if an error is another; torch hides it behind one of its own."""
+    cause: BaseException | None = error
+    while cause is not None and not (isinstance(cause, OSError) and cause.errno in _CURES):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, OSError):
+        if cause.errno == errno.ENOENT and not _is_about(cause.filename, path):
+            return None
+        kind = DiskFullError if cause.errno in (errno.ENOSPC, errno.EDQUOT) else InputError
+        why, cure = cause.strerror or cause, _CURES[cause.errno or 0]
+    elif isinstance(error, RuntimeError) and any(word in str(error) for word in ("inline_container", "iostream")):
+        kind, why, cure = DiskFullError, "its disk is full, or does not answer", _CURES[errno.ENOSPC]
+    else:
+        return None
+    return kind(f"{path} cannot be written ({why}): {cure}; nothing half-written is left")
+
+
+def _is_about(name: Any, path: Path) -> bool:
+    if name is None:
+        return True
+    named = Path(os.fsdecode(name))
+    return named in (path, *path.parents) or named.parent == path.parent

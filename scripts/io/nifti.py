@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -47,9 +49,11 @@ def read(path: Path) -> tuple[ImageHeader, np.ndarray]:
     Raises:
         InputError: as `read_header`; if the voxels cannot be read in full.
     """
-    start = _start(path)
-    described, header = _describe(path, start), parse_header(path, start)
-    content = read_content(path, _expected(header))
+    with _opened(path) as file:
+        start = _first_bytes(path, file)
+        described, header = _describe(path, start), parse_header(path, start)
+        file.seek(0)
+        content = _content(path, file, _expected(header))
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     try:
         proxy = kind.from_bytes(content).dataobj
@@ -77,12 +81,15 @@ def read_content(path: Path, n_bytes: int | None = None) -> bytes:
     Raises:
         InputError: if the file is missing, not compressed in spite of its name, cut off or damaged.
     """
-    check_fetched(path)
+    with _opened(path) as file:
+        return _content(path, file, n_bytes)
+
+
+def _content(path: Path, file: BinaryIO, n_bytes: int | None) -> bytes:
     try:
         if path.suffix.lower() != ".gz":
-            with path.open("rb") as file:
-                return file.read(-1 if n_bytes is None else n_bytes)
-        content = path.read_bytes()
+            return file.read(-1 if n_bytes is None else n_bytes)
+        content = file.read()
         if content[:2] != _GZIP:
             raise InputError(f"{path} cannot be read as NIfTI (not a gzipped file): copy or export it again")
         return gzip.decompress(content) if n_bytes is None else _inflate(content, n_bytes)
@@ -132,12 +139,29 @@ def parse_header(path: Path, content: bytes, *, check: bool = True) -> nib.Nifti
 
 def _start(path: Path) -> bytes:
     """Return the first bytes of a file, enough for any header."""
-    check_fetched(path)
+    with _opened(path) as file:
+        return _first_bytes(path, file)
+
+
+def _first_bytes(path: Path, file: BinaryIO) -> bytes:
     try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        if path.suffix.lower() != ".gz":
             return file.read(544)
+        with gzip.GzipFile(fileobj=file) as content:
+            return content.read(544)
     except _UNREADABLE as error:
         raise InputError(f"{path} cannot be read as NIfTI ({_short(error, path)}): copy or export it again") from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    check_fetched(path)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as NIfTI ({_short(error, path)}): copy or export it again") from error
+    with file:
+        yield file
 
 
 def _describe(path: Path, start: bytes) -> ImageHeader:

@@ -64,8 +64,8 @@ def read_stored(
     n_bad = int(bad.sum())
     if n_bad and nan == "error":
         raise InputError(
-            f"{path} holds {n_bad} NaN or infinite voxels: mend it, or set them to 0 by --nan zero "
-            '(nan="zero" in Python)'
+            f"{path} holds {n_bad} NaN or infinite voxels: mend it, or, where there is that option, "
+            'set them to 0 by --nan zero (nan="zero" in Python)'
         )
     finite = np.where(bad, stored.dtype.type(0), stored) if n_bad else stored
     _check_range(path, finite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
 from tqdm import tqdm
 
 from scripts.errors import DiskFullError, InputError, find_input_error, is_memory_refused, printable, root_cause
@@ -97,6 +99,8 @@ def predict_images(
             done = handler.done
             _tell(outcome, left[done], _reason(error))
             left = left[done + 1 :]
+        finally:
+            release_interrupts()
     order = {printable(path): place for place, path in enumerate(files)}
     outcome.rows.sort(key=lambda row: order[row["image"]])
     return outcome
@@ -117,6 +121,7 @@ class _Rows:
     def attach(self, engine: Engine) -> None:
         """Follow a run."""
         engine.add_event_handler(Events.STARTED, self._begin)
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, hold_interrupts)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
 
     def _begin(self, _: Engine) -> None:
@@ -129,6 +134,17 @@ class _Rows:
         now = time.monotonic()
         _add_row(self.outcome, self.files[self.done], written, now - self.began)
         self.began = now
+        release_interrupts()
+
+
+def hold_interrupts(*_: object) -> None:
+    """Let Ctrl-C wait while the results of an image are written, so that they stand with their rows or not at all."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+
+
+def release_interrupts() -> None:
+    """Let Ctrl-C interrupt again, at once if it came meanwhile."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def _add_row(outcome: Outcome, image: Path, written: Sequence[Path], seconds: float, reason: str = "") -> None:

@@ -107,7 +107,7 @@ def _checked(name: str, value: Any) -> Any:
     if name == "spacing":
         if str(value).lower() in ("none", "null"):
             return "none"
-        if isinstance(value, (int, float)) and 0 < value < 100:
+        if type(value) in (int, float) and 0 < value < 100:
             return float(value)
         raise InputError(f"--spacing {value}: give a voxel size in mm, such as 1.0, or none")
     if name == "features":

@@ -10,14 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from scripts.errors import InputError
+from scripts.errors import DiskFullError, InputError
+from scripts.handlers.checkpoint import save_tensors
 from scripts.handlers.folder_claim import FolderClaim
 from scripts.handlers.mlflow_store import open_store
 from scripts.handlers.store_client import StoreClient
+from scripts.io.files import atomic_write
 from tests.commands.client import Commands
 from tests.handlers.test_checkpoint import training
 
@@ -59,6 +63,7 @@ def test_no_checkpoint_is_lost_to_what_is_no_number(tmp_path: Path, how: str) ->
 HOLD = """
 import sys
 from pathlib import Path
+from scripts.handlers.checkpoint import save_tensors
 from scripts.handlers.folder_claim import FolderClaim
 claim = FolderClaim(Path(sys.argv[1]))
 claim.take()
@@ -186,3 +191,33 @@ def test_memory_that_is_refused_is_told_in_a_line(commands: Commands) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: not enough memory: choose a smaller --batch_size")
     assert len(done.stderr.splitlines()) == 1
+
+
+def full_disk(path: Path) -> Path:
+    """Return a folder of a small file system that is mounted for this; skips where that is not allowed."""
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root may mount a file system")
+    return path
+
+
+def test_a_full_disk_is_told_whoever_writes(tmp_path: Path) -> None:
+    """Python, torch by a stream, torch by a path, and matplotlib each fail in a way of their own."""
+    folder = full_disk(tmp_path / "full")
+    figure = plt.figure(figsize=(8, 8))
+    figure.add_subplot().imshow(np.random.default_rng(0).random((400, 400)))
+    content = torch.zeros(1 << 18)
+    try:
+        for write in (
+            lambda: save_tensors(content, folder / "a.pt"),
+            lambda: atomic_write(folder / "b.pt", lambda part: torch.save(content, part)),
+            lambda: atomic_write(folder / "c.bin", lambda part: part.write_bytes(bytes(1 << 20))),
+            lambda: atomic_write(folder / "d.png", lambda part: figure.savefig(part, dpi=200)),
+        ):
+            with pytest.raises(DiskFullError, match=r"full/[abcd].* cannot be written .*: make room there"):
+                write()
+            assert list(folder.iterdir()) == []
+    finally:
+        plt.close(figure)
+        subprocess.run(["umount", str(folder)], check=True)
