@@ -19,6 +19,7 @@ import torch
 from monai.networks.nets.basic_unet import BasicUNet
 from numpy.typing import NDArray
 
+from scripts.commands import networks
 from scripts.errors import DiskFullError, InputError, find_input_error, printable
 from scripts.predict import predict
 from tests.io.test_read import write_series
@@ -271,6 +272,19 @@ def test_a_bad_image_is_told_with_its_reason_and_the_others_go_on(
     shutil.copyfile(good[0], dark)
     assert not predict(segmenter, dark, out=out, **options).failed
     assert [table_in(out)[f"{name}.nii.gz"]["status"] for name in "bc"] == ["failed", "ok"]
+
+
+def test_the_command_ends_with_status_3_where_some_failed(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = scan("a.nii.gz"), scan("b.nii.gz")
+    bad.write_bytes(bad.read_bytes()[:2000])
+    options: dict[str, Any] = {"out": str(tmp_path / "out"), "features": tuple(WIDTHS), "spacing": 4}
+    with pytest.raises(SystemExit) as ended:
+        networks.predict(str(segmenter), str(good), str(bad), **options)
+    assert ended.value.code == 3
+    assert "2 images in" in capsys.readouterr().out
+    networks.predict(str(segmenter), str(good), **options)
 
 
 def test_strict_and_a_single_image_stop_at_the_first(
