@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -100,7 +101,7 @@ def predict_images(
             _tell(outcome, left[done], _reason(error))
             left = left[done + 1 :]
         finally:
-            release_interrupts()
+            handler.interrupts.release()
     order = {printable(path): place for place, path in enumerate(files)}
     outcome.rows.sort(key=lambda row: order[row["image"]])
     return outcome
@@ -111,6 +112,7 @@ class _Rows:
 
     def __init__(self, outcome: Outcome, files: Sequence[Path], first: int) -> None:
         self.outcome, self.files, self.first = outcome, files, first
+        self.interrupts = _Interrupts()
         self.began = 0.0
 
     @property
@@ -121,7 +123,7 @@ class _Rows:
     def attach(self, engine: Engine) -> None:
         """Follow a run."""
         engine.add_event_handler(Events.STARTED, self._begin)
-        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, hold_interrupts)
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self.interrupts.hold)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
 
     def _begin(self, _: Engine) -> None:
@@ -134,17 +136,35 @@ class _Rows:
         now = time.monotonic()
         _add_row(self.outcome, self.files[self.done], written, now - self.began)
         self.began = now
-        release_interrupts()
+        self.interrupts.release()
 
 
-def hold_interrupts(*_: object) -> None:
-    """Let Ctrl-C wait while the results of an image are written, so that they stand with their rows or not at all."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+class _Interrupts:
+    """Lets Ctrl-C wait while the results of an image are written, so that they stand with their rows or not at all.
 
+    By a handler and not by a mask: whatever thread of a library the signal reaches, Python tells the main one.
+    """
 
-def release_interrupts() -> None:
-    """Let Ctrl-C interrupt again, at once if it came meanwhile."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    def __init__(self) -> None:
+        self.before: Any = None
+        self.came = False
+
+    def hold(self, *_: object) -> None:
+        """Let it wait."""
+        if self.before is None and threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGINT, self._note)
+
+    def release(self) -> None:
+        """Let it interrupt again, at once if it came meanwhile."""
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
+            self.before = None
+        if self.came:
+            self.came = False
+            raise KeyboardInterrupt
+
+    def _note(self, *_: object) -> None:
+        self.came = True
 
 
 def _add_row(outcome: Outcome, image: Path, written: Sequence[Path], seconds: float, reason: str = "") -> None:

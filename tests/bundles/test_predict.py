@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from scripts.commands import networks
 from scripts.errors import DiskFullError, InputError, find_input_error, printable
 from scripts.predict import predict
+from scripts.transforms import volume_table
 from tests.io.test_read import write_series
 
 WIDTHS = [4, 4, 8, 8, 8, 4]
@@ -314,6 +317,26 @@ def test_what_concerns_all_images_stops_at_once(
     (tmp_path / "out" / "predictions.csv").write_text("something,else\n1,2\n")
     with pytest.raises(InputError, match=r"predictions.csv is no table with the columns image, .*: move it away"):
         predict(segmenter, *images, out=tmp_path / "out", features=WIDTHS, spacing=4)
+
+
+def test_ctrl_c_waits_until_a_result_stands_with_its_rows(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = volume_table._add_volumes
+
+    def interrupted(*given: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return write(*given)
+
+    monkeypatch.setattr(volume_table, "_add_volumes", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        predict(segmenter, scan("a.nii.gz"), scan("b.nii.gz"), out=tmp_path / "out", features=WIDTHS, spacing=4)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("a_seg.nii.gz", "predictions.csv", "volumes.csv"),
+    ]
+    assert table_in(tmp_path / "out")["a.nii.gz"]["status"] == "ok"
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_an_image_that_memory_does_not_hold_is_told(
