@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import shlex
 import sys
+from collections.abc import Container, Iterator
 from types import TracebackType
 
 __all__ = [
     "SOME_FAILED",
     "DiskFullError",
     "InputError",
+    "chain",
     "find_input_error",
+    "find_system_error",
     "is_memory_refused",
     "printable",
     "report_input_errors",
@@ -51,11 +54,26 @@ def printable(text: object) -> str:
 
 def find_input_error(error: BaseException | None) -> InputError | None:
     """Return the `InputError` that caused ``error``, or None; looks through chained exceptions."""
-    while error is not None:
-        if isinstance(error, InputError):
-            return error
+    return next((cause for cause in chain(error) if isinstance(cause, InputError)), None)
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error, what it was raised from or while, what that was, and so on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        yield error
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return None
+
+
+def find_system_error(error: BaseException, numbers: Container[int]) -> OSError | None:
+    """Return the error of the system that caused ``error``, or None.
+
+    Args:
+        error: looked through.
+        numbers: values of ``errno`` that count.
+    """
+    return next((cause for cause in chain(error) if isinstance(cause, OSError) and cause.errno in numbers), None)
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -74,13 +92,11 @@ def is_memory_refused(error: BaseException) -> bool:
 
 def system_refusal(error: BaseException) -> str | None:
     """Return in a line what the system refused: no room, no rights, no place to write to; None if it is not that."""
-    seen: BaseException | None = error
-    while seen is not None and not (isinstance(seen, OSError) and seen.errno in _REFUSALS):
-        seen = seen.__cause__ or seen.__context__
-    if not isinstance(seen, OSError):
+    cause = find_system_error(error, _REFUSALS)
+    if cause is None:
         return None
-    where = printable(seen.filename) if seen.filename else "the system says no"
-    return f"{where}: {seen.strerror}: check the path, its rights, and the room there; what was finished stays"
+    where = printable(cause.filename) if cause.filename else "the system says no"
+    return f"{where}: {cause.strerror}: check the path, its rights, and the room there; what was finished stays"
 
 
 def report_input_errors() -> None:

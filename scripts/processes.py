@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from scripts.errors import find_input_error
 from scripts.parallel import shared_threads
 
-__all__ = ["InterruptedOnce", "Processes", "follow_parent", "interrupts_held"]
+__all__ = ["DeferredInterrupts", "InterruptedOnce", "Processes", "follow_parent", "interrupts_held"]
 
 J = TypeVar("J")
 
@@ -103,6 +103,34 @@ class InterruptedOnce:
         first, self.came = not self.came, True
         if first and self.within:
             raise KeyboardInterrupt
+
+
+class DeferredInterrupts:
+    """Lets Ctrl-C wait while something is done that must not be cut short, in this process.
+
+    By a handler and not by a mask: whatever thread of a library the signal reaches, Python tells the main one.
+    """
+
+    def __init__(self) -> None:
+        self.before: Any = None
+        self.came = False
+
+    def hold(self, *_: object) -> None:
+        """Let it wait."""
+        if self.before is None and threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGINT, self._note)
+
+    def release(self) -> None:
+        """Let it interrupt again, at once if it came meanwhile."""
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
+            self.before = None
+        if self.came:
+            self.came = False
+            raise KeyboardInterrupt
+
+    def _note(self, *_: object) -> None:
+        self.came = True
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import torch
 from scripts.benchmark.kill_resume import kill_and_resume
 from scripts.benchmark.recipe import Recipe, Step, read_recipe
 from scripts.benchmark.timing import finish, free, median_seconds, peak_memory_on
-from scripts.errors import InputError
+from scripts.errors import InputError, root_cause
 from scripts.io.write import write_json
 from scripts.parallel import available_cores
 
@@ -36,11 +36,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }
 """Settings of train.json that are compared, slowest first."""
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return what an error came from in the end."""
-    return _root(error.__cause__) if error.__cause__ else error
 
 
 class _Clock:
@@ -64,7 +59,7 @@ class _Clock:
             try:
                 found = measure()
             except Exception as error:
-                found = {"failed": f"{type(_root(error)).__name__}: {_root(error)}"[:500]}
+                found = {"failed": f"{type(root_cause(error)).__name__}: {root_cause(error)}"[:500]}
             found = {**found, "took": round(time.monotonic() - began, 1)}
         self.results[name] = found
         write_json(self.out, self.results)

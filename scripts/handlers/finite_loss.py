@@ -19,6 +19,8 @@ _STEPS = 20  # on a GPU, between two looks, each of which waits for it
 class FiniteLoss:
     """End a training whose loss or weights are NaN or infinite; the checkpoint of the last good epoch stays.
 
+    Not Ignite's TerminateOnNan: that ends a run as if it were through, and waits for the GPU at each step.
+
     Args:
         checkpoint: file that the training would be continued from.
         network: that is trained.

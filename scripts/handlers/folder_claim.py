@@ -18,7 +18,8 @@ class FolderClaim:
     """The right of this process to write to a folder; the system takes it back however the process ends.
 
     A file ``.claim`` in the folder, locked, tells others who has it. Processes that this one forks do not have it. File
-    systems that know no locks grant it to everybody.
+    systems that know no locks grant it to everybody. Not filelock's locks: a DataLoader's processes would hold them on
+    after a ``kill -9``, and nobody is told by whom they are held.
 
     Args:
         folder: made where missing.

@@ -59,10 +59,9 @@ def _told(call: Any, uri: str) -> Any:
             return call(*given, **named)
         except Exception as error:
             said = str(error).lower()
-            cure = next((cure for words, cure in _CURES.items() if words in said), None)
-            if cure is None:
+            words = next((words for words in _CURES if words in said), None)
+            if words is None:
                 raise
-            words = next(words for words in _CURES if words in said)
-            raise InputError(f"{uri}: the tracking store cannot be used ({words}): {cure}") from error
+            raise InputError(f"{uri}: the tracking store cannot be used ({words}): {_CURES[words]}") from error
 
     return wrapped

@@ -1,16 +1,13 @@
-"""Files that stand for content which was never fetched: those of git-annex and of Git LFS."""
+"""Whether a file is there, with its content."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from scripts.errors import InputError
+from scripts.pointers import ANNEX, is_annexed, pointer_of
 
 __all__ = ["check_fetched"]
-
-_ANNEX = ("/annex/objects/", ".git/annex/objects/")
-_LFS = b"version https://git-lfs.github.com/spec/"
-_LONGEST = 1024  # bytes of a pointer
 
 
 def check_fetched(path: Path, cure: str = "correct the path or restore the file") -> None:
@@ -26,22 +23,18 @@ def check_fetched(path: Path, cure: str = "correct the path or restore the file"
     if not path.is_file():
         if path.is_symlink():
             target = path.readlink()
-            if _ANNEX[0] in target.as_posix():
-                raise InputError(_annexed(path))
+            if is_annexed(target.as_posix()):
+                raise InputError(_unfetched(path, *ANNEX))
             raise InputError(f"{path} is a link to {target}, where there is no file: {cure}")
         raise InputError(f"{path} does not exist: {cure}" if not path.exists() else f"{path} is no file: {cure}")
-    if path.stat().st_size > _LONGEST:
-        return
     try:
-        with path.open("rb") as file:
-            start = file.read(400)
+        found = pointer_of(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): check its rights") from error
-    if start.startswith(_LFS):
-        raise InputError(f"{path} is a pointer of Git LFS, without the content: type `git lfs pull`")
-    if b"\0" not in start and any(word.encode() in start.split(b"\n")[0] for word in _ANNEX):
-        raise InputError(_annexed(path))
+    if found is not None:
+        raise InputError(_unfetched(path, *found))
 
 
-def _annexed(path: Path) -> str:
-    return f"{path} is a pointer of git-annex, without the content: type `datalad get {path}`"
+def _unfetched(path: Path, name: str, command: str) -> str:
+    typed = f"{command} {path}" if (name, command) == ANNEX else command
+    return f"{path} is a pointer of {name}, without the content: type `{typed}`"

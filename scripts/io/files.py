@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.errors import DiskFullError, InputError
+from scripts.errors import DiskFullError, InputError, find_system_error
 
 __all__ = ["atomic_write", "told_if_refused"]
 
@@ -45,10 +45,11 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> Path:
         ending = os.fsdecode(os.fsencode(path.name)[-_LONGEST:])
         part = path.with_name(f".part-{uuid.uuid4().hex[:12]}-{ending}")
         try:
-            part.touch(0o644)
+            part.touch()
             write(part)
             with part.open("rb+") as stream:
                 os.fsync(stream.fileno())
+            part.chmod(0o644)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -73,10 +74,8 @@ def told_if_refused(path: Path) -> Iterator[None]:
 
 def _refusal(error: BaseException, path: Path) -> InputError | None:
     """Return in a line what the system refused, None if an error is another; torch hides it behind one of its own."""
-    cause: BaseException | None = error
-    while cause is not None and not (isinstance(cause, OSError) and cause.errno in _CURES):
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(cause, OSError):
+    cause = find_system_error(error, _CURES)
+    if cause is not None:
         if cause.errno == errno.ENOENT and not _is_about(cause.filename, path):
             return None
         kind = DiskFullError if cause.errno in (errno.ENOSPC, errno.EDQUOT) else InputError

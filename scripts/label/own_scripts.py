@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from scripts.bundles import run_configs
+from scripts.errors import InputError, chain
 
 __all__ = ["own_scripts", "reason_of", "run_config"]
 
@@ -58,14 +59,11 @@ def reason_of(error: BaseException) -> str | None:
     Args:
         error: whatever came out of a bundle; what MONAI wraps around the cause is looked through.
     """
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        if type(cause).__name__ == "InputError":
-            return str(cause)
-        seen.add(id(cause))
-        cause = cause.__cause__ or cause.__context__
-    return None
+
+    def is_input(cause: BaseException) -> bool:
+        return any(kind.__name__ == InputError.__name__ for kind in type(cause).__mro__)
+
+    return next((str(cause) for cause in chain(error) if is_input(cause)), None)
 
 
 def _take_modules() -> dict[str, ModuleType]:

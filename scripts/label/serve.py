@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
 import sys
@@ -13,6 +14,7 @@ from scripts.bundles import ROOT
 from scripts.errors import InputError
 from scripts.label.access import Access, is_loopback, make_access
 from scripts.label.served_bundles import Served, serve_bundles
+from scripts.label.uploads import IMAGE_ENDINGS
 
 __all__ = ["serve"]
 
@@ -110,7 +112,7 @@ def _set_environment(app: Path, studies: Path, port: int, names: Sequence[str]) 
         "MONAI_LABEL_APP_CONF": f'{{"bundles": "{",".join(names)}"}}',
         "MONAI_LABEL_SERVER_PORT": str(port),
         "MONAI_LABEL_SESSION_PATH": str(app / "sessions"),
-        "MONAI_LABEL_DATASTORE_FILE_EXT": '["*.nii.gz", "*.nii", "*.nrrd", "*.mha"]',
+        "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps([f"*{ending}" for ending in IMAGE_ENDINGS]),
         "MONAI_LABEL_TRACKING_ENABLED": "false",
         "MONAI_ZOO_SOURCE": "local",  # the default asks a server of the network for the model zoo
     }

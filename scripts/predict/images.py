@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -22,6 +20,7 @@ from scripts.io.files import atomic_write
 from scripts.io.image_list import image_list
 from scripts.literals import literal
 from scripts.predict.settings import Wanted
+from scripts.processes import DeferredInterrupts
 
 __all__ = ["TABLE", "Outcome", "predict_images"]
 
@@ -37,12 +36,14 @@ class Outcome:
     Attributes:
         bundle: its name.
         out: folder of the results.
-        rows: of the table, one an image: image, status (ok, failed), reason, files, seconds.
+        table: what was known before of images, this run's among them.
+        rows: of this run, one an image: image, status (ok, failed), reason, files, seconds.
         seconds: all of it took.
     """
 
     bundle: str
     out: Path
+    table: pd.DataFrame
     rows: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -59,9 +60,8 @@ class Outcome:
         lines = [f"{self.bundle}: {images} in {self.seconds / 60:.1f} min{failures}, written to {self.out}"]
         files = sorted(name for row in self.rows for name in row["files"].split(";") if name)
         tables = [path.name for path in sorted(self.out.glob("*.csv"))]
-        lines += [
-            f"  {name}" for name in [*files[:12], *([f"and {len(files) - 12} more"] if files[12:] else []), *tables]
-        ]
+        more = [f"and {len(files) - 12} more"] if files[12:] else []
+        lines += [f"  {name}" for name in [*files[:12], *more, *tables]]
         lines += [f"failed: {row['image']}: {row['reason']}" for row in self.failed]
         return "\n".join(lines)
 
@@ -81,8 +81,7 @@ def predict_images(
     Raises:
         InputError: what concerns all images: settings, weights, no room; with ``strict``, an image.
     """
-    outcome = Outcome(wanted.folder.name, out)
-    read_table(out)
+    outcome = Outcome(wanted.folder.name, out, _read_table(out))
     left = [path for path in files if strict or _is_good(path, settings, outcome)]
     while left:
         handler = _Rows(outcome, left, len(outcome.rows))
@@ -112,7 +111,7 @@ class _Rows:
 
     def __init__(self, outcome: Outcome, files: Sequence[Path], first: int) -> None:
         self.outcome, self.files, self.first = outcome, files, first
-        self.interrupts = _Interrupts()
+        self.interrupts = DeferredInterrupts()
         self.began = 0.0
 
     @property
@@ -139,34 +138,6 @@ class _Rows:
         self.interrupts.release()
 
 
-class _Interrupts:
-    """Lets Ctrl-C wait while the results of an image are written, so that they stand with their rows or not at all.
-
-    By a handler and not by a mask: whatever thread of a library the signal reaches, Python tells the main one.
-    """
-
-    def __init__(self) -> None:
-        self.before: Any = None
-        self.came = False
-
-    def hold(self, *_: object) -> None:
-        """Let it wait."""
-        if self.before is None and threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGINT, self._note)
-
-    def release(self) -> None:
-        """Let it interrupt again, at once if it came meanwhile."""
-        if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
-            self.before = None
-        if self.came:
-            self.came = False
-            raise KeyboardInterrupt
-
-    def _note(self, *_: object) -> None:
-        self.came = True
-
-
 def _add_row(outcome: Outcome, image: Path, written: Sequence[Path], seconds: float, reason: str = "") -> None:
     """Put what became of an image into the table, in the place of what an earlier run put there."""
     row = {
@@ -176,13 +147,13 @@ def _add_row(outcome: Outcome, image: Path, written: Sequence[Path], seconds: fl
         "files": ";".join(path.relative_to(outcome.out).as_posix() for path in written),
         "seconds": round(seconds, 1),
     }
-    known = read_table(outcome.out)
-    table = pd.concat([known[known["image"] != row["image"]], pd.DataFrame([row]).astype(str)])
-    atomic_write(outcome.out / TABLE, partial(table.to_csv, index=False))
+    known = outcome.table
+    outcome.table = pd.concat([known[known["image"] != row["image"]], pd.DataFrame([row]).astype(str)])
+    atomic_write(outcome.out / TABLE, partial(outcome.table.to_csv, index=False))
     outcome.rows.append(row)
 
 
-def read_table(out: Path) -> pd.DataFrame:
+def _read_table(out: Path) -> pd.DataFrame:
     """Return the table in a folder of results, empty where there is none.
 
     Raises:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.errors import printable
+from scripts.errors import InputError, printable
 from scripts.predict.places import checked_out, common_root
 from scripts.predict.settings import checked_settings
 
@@ -22,15 +22,9 @@ def predict(
     *images: str | Path,
     out: str | Path,
     weights: str | Path | None = None,
-    spacing: float | str | None = None,
-    features: Sequence[int] | None = None,
-    patch_size: int | None = None,
-    probabilities: bool = False,
-    device: str | None = None,
-    any_size: bool = False,
-    nan: str | None = None,
     strict: bool = False,
     announce: Callable[[str], object] | None = None,
+    **settings: Any,
 ) -> Outcome:
     """Run a bundle's ``configs/inference.json`` on images.
 
@@ -46,15 +40,12 @@ def predict(
         weights: file of the network's weights, or a folder with some, such as that of a demo
             (`scripts.weights.provenance.weights_file`); default: the ``models/model.pt`` of the bundle, or, where that
             was never trained, the network that comes with it (`scripts.weights.shipped`).
-        spacing: voxel size that the network sees [mm]; ``none`` for that of the image.
-        features: widths of the network.
-        patch_size: side of the windows [voxels], best that of the patches in training.
-        probabilities: also write the probabilities of the classes.
-        device: such as ``cpu`` or ``cuda:1``; default: a GPU if there is one.
-        any_size: also take images that are too small or too large for a head.
-        nan: ``zero`` sets voxels that are NaN or infinite to 0, ``error`` refuses them.
         strict: stop at the first image that cannot be used.
         announce: is given a line that says what will be done, before the seconds that loading takes.
+        settings: of ``inference.json``, where None and False leave the config's: ``spacing`` that the network sees
+            [mm], or ``none`` for the image's own; ``features``, its widths; ``patch_size`` of the windows [voxels],
+            best that of the training; ``probabilities`` of the classes; ``device``; ``any_size`` takes what is too
+            small or large for a head; ``nan``, ``zero`` or ``error``.
 
     Raises:
         InputError: for whatever of this does not fit, before anything is computed; for a single image, or if
@@ -63,23 +54,16 @@ def predict(
     from scripts.io.image_list import find_images
 
     began = time.monotonic()
-    given = {
-        "spacing": spacing,
-        "features": features,
-        "patch_size": patch_size,
-        "device": device,
-        "probabilities": probabilities or None,
-        "any_size": any_size or None,
-        "nan": nan,
-    }
+    given = {name: value for name, value in settings.items() if value is not None and value is not False}
     place = checked_out(Path(out), images)
     wanted = checked_settings(bundle, weights, given)
     files = list({path.resolve(): path for path in find_images(images)}.values())
-    settings: dict[str, Any] = {**wanted.settings, "output_dir": str(place)}
+    chosen: dict[str, Any] = {**wanted.settings, "output_dir": str(place)}
     root = common_root(files)
     if root is not None:
-        wanted.require("data_root_dir", "several images share their name: predict them one by one, each into a folder")
-        settings["data_root_dir"] = root
+        if "data_root_dir" not in wanted.config:
+            raise InputError("several images share their name: predict them one by one, each into a folder of its own")
+        chosen["data_root_dir"] = root
     if announce is not None:
         more = f" and {len(files) - 3} more" if len(files) > 3 else ""
         announce(printable(f"{wanted.folder.name}: {', '.join(path.name for path in files[:3])}{more}, to {place}"))
@@ -87,6 +71,6 @@ def predict(
             announce(printable(line))
     from scripts.predict.images import predict_images  # after the announcement, as it takes seconds
 
-    outcome = predict_images(wanted, settings, files, place, strict=strict or len(files) == 1)
+    outcome = predict_images(wanted, chosen, files, place, strict=strict or len(files) == 1)
     outcome.seconds = time.monotonic() - began
     return outcome

@@ -34,11 +34,6 @@ class Wanted:
     settings: dict[str, Any]
     remarks: tuple[str, ...]
 
-    def require(self, name: str, otherwise: str) -> None:
-        """Refuse a setting that the config does not have."""
-        if name not in self.config:
-            raise InputError(otherwise)
-
 
 def checked_settings(bundle: str | Path, weights: str | Path | None, given: Mapping[str, Any]) -> Wanted:
     """Return how a bundle's inference is to run.
@@ -46,13 +41,13 @@ def checked_settings(bundle: str | Path, weights: str | Path | None, given: Mapp
     Args:
         bundle: its name or folder.
         weights: see `scripts.predict.predict.predict`.
-        given: setting -> what was typed, None for what was not.
+        given: setting -> what was typed.
 
     Raises:
         InputError: for whatever of this does not fit.
     """
     folder, config = _read_bundle(bundle)
-    typed = {name: _checked(name, value) for name, value in given.items() if value is not None}
+    typed = {name: _checked(name, value) for name, value in given.items()}
     unknown = next((name for name in typed if name not in config), None)
     if unknown is not None:
         raise InputError(f"{folder / 'configs' / 'inference.json'} has no setting {unknown}: leave its option out")
@@ -69,12 +64,7 @@ def _network(
         shipped = shipped_weights(folder)
         if shipped is not None:
             return shipped.path, shipped.inference, (f"network: {shipped.summary}",)
-    try:
-        path = weights_file(folder, weights)
-    except InputError:
-        if weights is None or Path(weights).is_dir():
-            raise
-        path = None  # such a file does not exist
+    path = weights_file(folder, weights) if weights is None or Path(weights).exists() else None
     if path is None:
         if bundle not in BUNDLE_NAMES:  # the config alone knows
             return None if weights is None else Path(weights), {}, ()

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
+from scripts.pointers import pointer_of
 
 __all__ = ["check_archive", "check_numbers"]
-
-_POINTERS = ((b"version https://git-lfs", "Git LFS", "git lfs pull"), (b"/annex/objects/", "git-annex", "datalad get"))
 
 
 def check_archive(path: Path) -> None:
@@ -24,13 +23,12 @@ def check_archive(path: Path) -> None:
         InputError: the file is damaged, or a pointer of Git LFS or git-annex to one that was not fetched.
     """
     try:
-        with path.open("rb") as file:
-            first = file.read(400).split(b"\n")[0]
+        pointer = pointer_of(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): check its rights, or copy it again") from error
-    for mark, name, command in _POINTERS:
-        if mark in first:
-            raise InputError(f"{path} is a pointer of {name}, without the weights: type `{command}`, in its folder")
+    if pointer is not None:
+        name, command = pointer
+        raise InputError(f"{path} is a pointer of {name}, without the weights: type `{command}`, in its folder")
     try:
         if not zipfile.is_zipfile(path):
             return

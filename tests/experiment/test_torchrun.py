@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ErrorHandler, ProcessFailure
 
-from scripts.errors import InputError
+from scripts.errors import DiskFullError, InputError
 from scripts.experiment.launch.launchers import LaunchOptions, submit_stages
 from scripts.experiment.launch.torchrun import _first, run_torchrun, torchrun_command
 from scripts.literals import command_word
@@ -158,7 +158,9 @@ def test_what_one_process_refuses_is_told_in_a_line_and_ends_all(
     assert "error: its bundle lacks a file: 'inside'" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("error", [ArithmeticError("first line\nsecond line"), InputError("lr=0: too small"), None])
+@pytest.mark.parametrize(
+    "error", [ArithmeticError("first line\nsecond line"), InputError("lr=0: too small"), DiskFullError("no room"), None]
+)
 def test_the_first_failure_is_told_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
@@ -168,7 +170,11 @@ def test_the_first_failure_is_told_in_a_line(
         ErrorHandler().record_exception(error)
     failure = ProcessFailure(local_rank=1, pid=7, exitcode=-9 if error is None else 1, error_file=str(file))
     told = _first(ChildFailedError("run", {1: failure}))
-    line = {"ArithmeticError": "ArithmeticError: first line", "InputError": "lr=0: too small"}
+    line = {
+        "ArithmeticError": "ArithmeticError: first line",
+        "InputError": "lr=0: too small",
+        "DiskFullError": "no room",
+    }
     assert str(told) == line.get(type(error).__name__, "Signal 9 (SIGKILL) received by PID 7")
     assert isinstance(told, InputError if isinstance(error, InputError) else RuntimeError)
 

@@ -84,7 +84,7 @@ def image(studies: Path) -> Callable[[str], tuple[str, bytes]]:
     return lambda name: (name, (studies / "head1.nii.gz").read_bytes())
 
 
-def refused(answer: Answer, status: int = 422) -> str:
+def assert_refused(answer: Answer, status: int = 422) -> str:
     assert answer.status == status, answer.content[:300]
     line = answer.detail
     assert "\n" not in line
@@ -111,44 +111,50 @@ def test_names_lie_in_the_studies(
         "DELETE /datastore/label?id=head1&tag={}",
     ):
         method, path = where.split(" ", 1)
-        refused(guarded.raw(method, path.format(given)))
+        assert_refused(guarded.raw(method, path.format(given)))
     assert guarded.raw("HEAD", f"/datastore/image?image={given}").status == 422
     assert guarded.raw("HEAD", f"/datastore/label?image={given}&tag=final").status == 422
     for path in ("/datastore/?image={}", "/datastore/image?image={}", "/datastore/image?image=&image={}"):
-        refused(guarded.form("PUT", path.format(given), params="{}", file=image("a.nii.gz")))
+        assert_refused(guarded.form("PUT", path.format(given), params="{}", file=image("a.nii.gz")))
     for path in ("image={}", "image={}&tag=final", "image=head1&tag={}", "image=head1&label={}&tag=final"):
-        refused(guarded.form("PUT", f"/datastore/label?{path.format(given)}", params="{}", label=image("a.nii.gz")))
+        assert_refused(
+            guarded.form("PUT", f"/datastore/label?{path.format(given)}", params="{}", label=image("a.nii.gz"))
+        )
     for path in ("label/info?label={}&tag=final", "label/info?label=head1&tag={}", "image/info?image={}"):
-        refused(guarded.form("PUT", f"/datastore/{path.format(given)}", info="{}"))
-    refused(guarded.form("PUT", f"/datastore/updatelabelinfo?label={given}&tag=final", params="{}"))
-    refused(guarded.form("POST", f"/infer/ixi_seg?image={given}&output=image", params="{}"))
-    refused(
+        assert_refused(guarded.form("PUT", f"/datastore/{path.format(given)}", info="{}"))
+    assert_refused(guarded.form("PUT", f"/datastore/updatelabelinfo?label={given}&tag=final", params="{}"))
+    assert_refused(guarded.form("POST", f"/infer/ixi_seg?image={given}&output=image", params="{}"))
+    assert_refused(
         guarded.form("POST", "/infer/ixi_seg?image=head1", params=json.dumps({"save_label": True, "label_tag": name}))
     )
-    refused(guarded.post("/batch/infer/ixi_seg", {"label_tag": name}))
-    refused(guarded.form("POST", f"/infer/ixi_seg?session_id={given}&output=image", params="{}"))
+    assert_refused(guarded.post("/batch/infer/ixi_seg", {"label_tag": name}))
+    assert_refused(guarded.form("POST", f"/infer/ixi_seg?session_id={given}&output=image", params="{}"))
 
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("name", ["linked", "linked_series", "README.md", "scripts"])
 def test_links_and_files_beside_the_server_are_no_studies(guarded: Server, name: str) -> None:
-    refused(guarded.form("POST", f"/infer/ixi_seg?image={name}&output=image", params="{}"), 404)
-    refused(guarded.raw("GET", f"/datastore/image?image={name}"), 404)
-    refused(guarded.raw("DELETE", f"/datastore/?id={name}"), 404)
+    assert_refused(guarded.form("POST", f"/infer/ixi_seg?image={name}&output=image", params="{}"), 404)
+    assert_refused(guarded.raw("GET", f"/datastore/image?image={name}"), 404)
+    assert_refused(guarded.raw("DELETE", f"/datastore/?id={name}"), 404)
     assert name not in guarded.get("/datastore/?output=all").json["objects"]
 
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("name", ["head1", "linked", "dangling", "linked_series"])
 def test_nothing_is_overwritten(guarded: Server, name: str, image: Callable[[str], tuple[str, bytes]]) -> None:
-    assert "already" in refused(guarded.form("PUT", f"/datastore/?image={name}", params="{}", file=image("x.nii.gz")))
-    assert "already" in refused(guarded.form("PUT", "/datastore/image", params="{}", file=image(f"{name}.nii.gz")))
+    assert "already" in assert_refused(
+        guarded.form("PUT", f"/datastore/?image={name}", params="{}", file=image("x.nii.gz"))
+    )
+    assert "already" in assert_refused(
+        guarded.form("PUT", "/datastore/image", params="{}", file=image(f"{name}.nii.gz"))
+    )
 
 
 @pytest.mark.usefixtures("unchanged")
 def test_a_label_goes_to_the_studies_alone(guarded: Server, image: Callable[[str], tuple[str, bytes]]) -> None:
     path = "/datastore/label?image=head1&tag=linked"
-    assert "outside" in refused(guarded.form("PUT", path, params="{}", label=image("x.nii.gz")))
+    assert "outside" in assert_refused(guarded.form("PUT", path, params="{}", label=image("x.nii.gz")))
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -161,19 +167,19 @@ def test_a_label_goes_to_the_studies_alone(guarded: Server, image: Callable[[str
 )
 def test_images_alone_come_in_under_names_of_their_own(guarded: Server, name: str) -> None:
     content = b"{\"run\": [\"$__import__('os').system('touch PWNED')\"]}"
-    refused(guarded.form("PUT", "/datastore/", params="{}", file=(name, content)))
+    assert_refused(guarded.form("PUT", "/datastore/", params="{}", file=(name, content)))
     if not name.endswith(".dcm"):
-        refused(guarded.form("PUT", "/session/", files=(name, content)))
+        assert_refused(guarded.form("PUT", "/session/", files=(name, content)))
     if not name.endswith((".nii.gz", ".nii")):
-        refused(guarded.form("PUT", "/datastore/?image=PWNED", params="{}", file=(name, content)))
-        refused(guarded.form("PUT", "/datastore/label?image=head1", params="{}", label=(name, content)))
-        refused(guarded.form("POST", "/infer/ixi_seg?output=image", params="{}", file=(name, content)))
+        assert_refused(guarded.form("PUT", "/datastore/?image=PWNED", params="{}", file=(name, content)))
+        assert_refused(guarded.form("PUT", "/datastore/label?image=head1", params="{}", label=(name, content)))
+        assert_refused(guarded.form("POST", "/infer/ixi_seg?output=image", params="{}", file=(name, content)))
 
 
 @pytest.mark.usefixtures("unchanged")
 def test_what_is_no_image_is_not_kept(guarded: Server) -> None:
     answer = guarded.form("PUT", "/datastore/?image=text", params="{}", file=("text.nii.gz", b"a line of text"))
-    assert refused(answer).startswith("the image text ")
+    assert assert_refused(answer).startswith("the image text ")
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -193,7 +199,7 @@ def test_what_is_no_image_is_not_kept(guarded: Server) -> None:
 def test_a_metaimage_that_points_elsewhere_is_refused(guarded: Server, lab: Path, head: str) -> None:
     begin = "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_FLOAT\nElementSpacing = 4 4 4\n"
     text = begin + head.format(secret=lab / "outside" / "secret.raw") + "\n"
-    _refused_everywhere(guarded, "a.mha", text.encode() + bytes(32))
+    _assert_refused_everywhere(guarded, "a.mha", text.encode() + bytes(32))
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -204,11 +210,11 @@ def test_a_metaimage_that_points_elsewhere_is_refused(guarded: Server, lab: Path
 def test_an_nrrd_that_points_elsewhere_is_refused(guarded: Server, lab: Path, line: str) -> None:
     begin = "NRRD0004\ntype: float\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nendian: little\n"
     text = begin + line.format(secret=lab / "outside" / "secret.raw") + "\n"
-    _refused_everywhere(guarded, "a.nrrd", text.encode())
-    _refused_everywhere(guarded, "a.nrrd", text.encode() + b"\n" + bytes(32))
+    _assert_refused_everywhere(guarded, "a.nrrd", text.encode())
+    _assert_refused_everywhere(guarded, "a.nrrd", text.encode() + b"\n" + bytes(32))
 
 
-def _refused_everywhere(server: Server, name: str, content: bytes) -> None:
+def _assert_refused_everywhere(server: Server, name: str, content: bytes) -> None:
     sent = (f"/home/somebody/{name}", content)
     for answer in (
         server.form("POST", "/infer/ixi_seg?output=image", params="{}", file=sent),
@@ -216,7 +222,7 @@ def _refused_everywhere(server: Server, name: str, content: bytes) -> None:
         server.form("PUT", "/datastore/label?image=head1", params="{}", label=sent),
         server.form("PUT", "/session/", files=(name, content)),
     ):
-        assert "save it as one file" in refused(answer)
+        assert "save it as one file" in assert_refused(answer)
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -241,11 +247,11 @@ def test_what_is_sent_has_a_limit_that_is_told_or_counted(guarded: Server) -> No
         method = "POST" if path.startswith("/infer") else "PUT"
         kind = {"Content-Type": "multipart/form-data; boundary=edge"}
         told = guarded.raw(method, path, headers={**kind, "Content-Length": str(LIMIT + 1)})
-        assert "--max_upload_gb" in refused(told, 413)
+        assert "--max_upload_gb" in assert_refused(told, 413)
         # the connection is closed at once, which a client may see before the answer
         pieces = (bytes(100_000) for _ in range(1 + LIMIT // 100_000))
         try:
-            refused(guarded.raw(method, path, pieces, kind), 413)
+            assert_refused(guarded.raw(method, path, pieces, kind), 413)
         except (BrokenPipeError, ConnectionResetError):
             assert guarded.get("/auth/").status == 200
 
@@ -273,8 +279,8 @@ def test_what_is_sent_has_a_limit_that_is_told_or_counted(guarded: Server) -> No
 )
 def test_params_of_an_inference_say_what_they_may(guarded: Server, lab: Path, key: str, value: Any) -> None:
     given = str(lab / "outside" / "secret.nii.gz") if value == "SECRET" else value
-    refused(guarded.form("POST", "/infer/ixi_seg?image=head1&output=image", params=json.dumps({key: given})))
-    refused(guarded.post("/batch/infer/ixi_seg", {key: given}))
+    assert_refused(guarded.form("POST", "/infer/ixi_seg?image=head1&output=image", params=json.dumps({key: given})))
+    assert_refused(guarded.post("/batch/infer/ixi_seg", {key: given}))
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -282,9 +288,9 @@ def test_params_of_an_inference_say_what_they_may(guarded: Server, lab: Path, ke
     "params", ["{broken", "[]", "null", "1", "[" * 5000, '{"roi": 1e999}', '{"roi": ' + "[" * 40 + "]" * 40 + "}"]
 )
 def test_params_are_an_object(guarded: Server, params: str) -> None:
-    refused(guarded.form("POST", "/infer/ixi_seg?image=head1&output=image", params=params))
-    refused(guarded.form("PUT", "/datastore/image/info?image=head1", info=params))
-    refused(guarded.send("POST", "/train/ixi_seg", params.encode()))
+    assert_refused(guarded.form("POST", "/infer/ixi_seg?image=head1&output=image", params=params))
+    assert_refused(guarded.form("PUT", "/datastore/image/info?image=head1", info=params))
+    assert_refused(guarded.send("POST", "/train/ixi_seg", params.encode()))
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -300,7 +306,7 @@ def test_params_are_an_object(guarded: Server, params: str) -> None:
     ],
 )
 def test_options_of_a_training_are_numbers_within_bounds(guarded: Server, key: str, value: Any) -> None:
-    assert key in refused(guarded.post("/train/ixi_seg", {key: value}))
+    assert key in assert_refused(guarded.post("/train/ixi_seg", {key: value}))
 
 
 @pytest.mark.parametrize(
@@ -316,7 +322,7 @@ def test_options_of_a_training_are_numbers_within_bounds(guarded: Server, key: s
     ],
 )
 def test_other_tasks_say_what_they_may(guarded: Server, path: str, content: dict[str, Any]) -> None:
-    refused(guarded.post(path, content))
+    assert_refused(guarded.post(path, content))
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -325,9 +331,9 @@ def test_other_tasks_say_what_they_may(guarded: Server, path: str, content: dict
 )
 def test_no_client_tells_others_where_an_image_lies(guarded: Server, info: dict[str, Any]) -> None:
     text = json.dumps(info)
-    refused(guarded.form("PUT", "/datastore/image/info?image=head1", info=text))
-    refused(guarded.form("PUT", "/datastore/label/info?label=head1&tag=final", info=text))
-    refused(guarded.form("PUT", "/datastore/updatelabelinfo?label=head1&tag=final", params=text))
+    assert_refused(guarded.form("PUT", "/datastore/image/info?image=head1", info=text))
+    assert_refused(guarded.form("PUT", "/datastore/label/info?label=head1&tag=final", info=text))
+    assert_refused(guarded.form("PUT", "/datastore/updatelabelinfo?label=head1&tag=final", params=text))
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -346,23 +352,23 @@ def test_code_in_the_name_of_a_study_is_no_code(guarded: Server, lab: Path, tmp_
 @pytest.mark.usefixtures("unchanged")
 def test_sessions_hold_one_image_or_one_series(guarded: Server, image: Callable[[str], tuple[str, bytes]]) -> None:
     dicom = ("1", bytes(128) + b"DICM")
-    refused(guarded.form("PUT", "/session/?uncompress=true", files=image("a.nii.gz")))
-    refused(guarded.form("PUT", "/session/?expiry=-5", files=image("a.nii.gz")))
+    assert_refused(guarded.form("PUT", "/session/?uncompress=true", files=image("a.nii.gz")))
+    assert_refused(guarded.form("PUT", "/session/?expiry=-5", files=image("a.nii.gz")))
     for files in (
         [image("a.nii.gz"), image("b.nii.gz")],
         [dicom, image("b.nii.gz")],
         [dicom, ("..", dicom[1])],
         [dicom, dicom],
     ):
-        refused(guarded.form("PUT", "/session/", files=files))
+        assert_refused(guarded.form("PUT", "/session/", files=files))
     made = guarded.form("PUT", "/session/", client_id="somebody", files=image("a.nii.gz"))
     assert made.status == 200, made.content
     session = made.json["session_id"]
     assert guarded.get(f"/session/{session}").status == 200
     assert guarded.raw("DELETE", f"/session/{session}").status == 200
     for path in ("..", ".", "%2e%2e", "..%2f..", "x"):
-        refused(guarded.raw("GET", f"/session/{path}"), 404)
-        refused(guarded.raw("DELETE", f"/session/{path}"), 404)
+        assert_refused(guarded.raw("GET", f"/session/{path}"), 404)
+        assert_refused(guarded.raw("DELETE", f"/session/{path}"), 404)
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -405,7 +411,7 @@ def test_sessions_hold_one_image_or_one_series(guarded: Server, image: Callable[
 )
 def test_what_labelling_does_not_need_is_not_answered(guarded: Server, request_line: str) -> None:
     method, path = request_line.split(" ")
-    refused(guarded.raw(method, path), 404)
+    assert_refused(guarded.raw(method, path), 404)
 
 
 def test_without_the_token_nothing_is_told(guarded: Server, image: Callable[[str], tuple[str, bytes]]) -> None:
@@ -427,7 +433,7 @@ def test_without_the_token_nothing_is_told(guarded: Server, image: Callable[[str
             ("GET", "/nothing"),
             ("GET", "/auth/token/valid"),
         ):
-            refused(guarded.raw(method, path, headers=told), 401)
+            assert_refused(guarded.raw(method, path, headers=told), 401)
     basic = base64.b64encode(f"anybody:{guarded.token}".encode()).decode()
     for right in (f"Bearer {guarded.token}", f"bearer {guarded.token}", f"Basic {basic}"):
         assert guarded.raw("GET", "/info/", headers={"Authorization": right}).status == 200
@@ -471,10 +477,10 @@ def test_pages_of_other_sites_change_nothing(guarded: Server, image: Callable[[s
         {"Sec-Fetch-Site": "cross-site"},
     ):
         for method, path in (("POST", "/infer/ixi_seg?image=head1"), ("DELETE", "/train/"), ("POST", "/auth/token")):
-            refused(guarded.raw(method, path, headers=told), 403)
+            assert_refused(guarded.raw(method, path, headers=told), 403)
     assert guarded.raw("DELETE", "/train/", headers={"Origin": own, "Sec-Fetch-Site": "same-origin"}).status == 200
     # a form is what a page of another site may send without asking
-    refused(guarded.raw("POST", "/train/ixi_seg", b'{"max_epochs": 1}', {"Content-Type": "text/plain"}))
+    assert_refused(guarded.raw("POST", "/train/ixi_seg", b'{"max_epochs": 1}', {"Content-Type": "text/plain"}))
 
 
 def test_tokens_and_names_that_cannot_be_used() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.errors import InputError, find_input_error, root_cause
+from scripts.errors import DiskFullError, InputError, find_input_error, root_cause
 from scripts.literals import command_word
 from scripts.parallel import run_jobs, shared_threads
 from scripts.processes import Processes, follow_parent
@@ -110,6 +110,7 @@ def _first(error: Any) -> Exception:
     said = error.get_first_failure()[1].message
     text = str(said["message"] if isinstance(said, dict) else said)
     kind, _, refusal = text.partition(": ")
-    if kind == InputError.__name__:
-        return InputError(refusal)
+    known = {one.__name__: one for one in (InputError, DiskFullError)}
+    if kind in known:
+        return known[kind](refusal)
     return RuntimeError(text.strip().splitlines()[0][:300])
