@@ -31,8 +31,8 @@ def test_one_bad_subject_does_not_stop_the_others(tmp_path: Path, workers, jobs:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_full_disk_stops_everything(tmp_path: Path, workers, jobs: int) -> None:
     with pytest.raises(InputError, match=r"no space left for /data/x.nii.gz while working on full: free some"):
-        run_subjects(["full", *map(str, range(40))], partial(workers.stumble, folder=tmp_path), jobs=jobs)
-    assert len(list(tmp_path.iterdir())) < 40
+        run_subjects(["full", "stays", "next"], partial(workers.stumble, folder=tmp_path), jobs=jobs)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_killed_process_is_told(tmp_path: Path, workers) -> None:

@@ -24,6 +24,8 @@ def stumble(name: str, *, folder: Path) -> None:
         raise OSError(28, "No space left on device", "/data/x.nii.gz")
     if name == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    while name == "stays":
+        signal.pause()
     count(name, folder=folder)
 
 
