@@ -103,7 +103,7 @@ def commands(ready_store: Path) -> Iterator[Commands]:
 
 @pytest.fixture
 def forked_processes(commands: Commands) -> Iterator[None]:
-    """The processes that this one begins by multiprocessing are forks of one that has the libraries loaded."""
+    """The Pythons that this process begins, also by multiprocessing, are forks of one that has the libraries loaded."""
     with commands.spawning():
         yield
 

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.commands.client import Command
-
 LIMIT = 300.0  # seconds
 
 
@@ -24,7 +22,7 @@ class Letterbox:
         self.handle = os.open(path, os.O_RDWR)
         self.text = b""
 
-    def lines(self, count: int, sender: Command | subprocess.Popen[Any]) -> list[str]:
+    def lines(self, count: int, sender: subprocess.Popen[Any]) -> list[str]:
         """Return the next lines, sorted; fails when the process that they come from or through ends before."""
         with handles([sender.pid]) as (end,):
             while self.text.count(b"\n") < count:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from monai.bundle import ConfigWorkflow
 
 from scripts.bundles import BUNDLE_NAMES, BUNDLES
+from tests.commands.client import Commands
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = """
@@ -31,12 +31,9 @@ print(last)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_pages_of_a_freed_tensor_are_used_again() -> None:
+def test_pages_of_a_freed_tensor_are_used_again(commands: Commands) -> None:
     def faults(how: str) -> int:
-        done = subprocess.run(
-            [sys.executable, "-c", CODE, how], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
-        )
-        return int(done.stdout)
+        return int(commands.run([sys.executable, "-c", CODE, how], cwd=ROOT).stdout)
 
     size = 5 * (32 << 20) // 4096  # pages of five tensors of 32 MiB
     assert faults("leave") > size / 600  # huge pages of 2 MiB count once

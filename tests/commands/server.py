@@ -1,8 +1,8 @@
 """Becomes one command after another: a process that has the libraries loaded forks, and the child runs the command.
 
-Started by `tests.commands.client` as ``python server.py SOCKET LISTENER STORE``. It has run no thread, and holds no
-module of ``scripts``: the child imports those of its own working directory, as Python does. Asked at the listener it
-forks for multiprocessing, see `spawning`; each command has a copy of it for that.
+Started by `tests.commands.client` as ``python server.py LISTENER PARENT STORE``. It has run no thread, and holds no
+module of ``scripts``: the child imports those of its own working directory, as Python does. How it is asked stands in
+`spawning`; each command has a copy of it for its own processes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import atexit
 import contextlib
 import gc
 import importlib
-import json
+import io
 import os
 import random
 import runpy
-import select
 import signal
 import socket
 import sys
@@ -59,70 +58,8 @@ def load(store: str) -> None:
     gc.freeze()
 
 
-def next_command(control: socket.socket, listener: socket.socket) -> dict[str, Any]:
-    """Fork for every request, and tell how the children ended; return in the child alone."""
-    poller, children = select.poll(), {}
-    poller.register(control, select.POLLIN)
-    poller.register(listener, select.POLLIN)
-    while True:
-        for fd, _ in poller.poll():
-            if fd in children:
-                poller.unregister(fd)
-                tell_end(fd, *children.pop(fd))
-                continue
-            request = spawning.answer(listener) if fd == listener.fileno() else begin_command(control, poller, children)
-            if request is not None:
-                control.close()
-                listener.close()
-                for other, (_, report) in children.items():
-                    os.close(other)
-                    report.close()
-                return request
-
-
-def begin_command(control: socket.socket, poller: Any, children: dict[int, Any]) -> dict[str, Any] | None:
-    """Fork for a command; return what was asked for in the child alone. End when nobody asks any more."""
-    content, fds, _, _ = socket.recv_fds(control, 1 << 20, 4)
-    if not content:
-        for ended in children:
-            signal.pidfd_send_signal(ended, signal.SIGKILL)
-        os._exit(0)
-    pid = os.fork()
-    if pid == 0:
-        return {**json.loads(content), "fds": fds}
-    report = socket.socket(fileno=fds[3])
-    report.sendall(b"%d\n" % pid)
-    for given in fds[:3]:
-        os.close(given)
-    watched = os.pidfd_open(pid)
-    children[watched] = (pid, report)
-    poller.register(watched, select.POLLIN)
-    return None
-
-
-def tell_end(watched: int, pid: int, report: socket.socket) -> None:
-    """Tell how a command ended."""
-    os.close(watched)
-    with report, contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
-        report.sendall(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-
-
-def take_over(request: dict[str, Any]) -> None:
-    """Make this process what Python is when it starts with these words, in this folder and environment."""
-    if request["new_session"]:
-        os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for standard, given in enumerate(request["fds"][:3]):
-        os.dup2(given, standard)
-    for given in request["fds"]:
-        os.close(given)
-    begin(request)
-    sys.path[:0] = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-
-
 def begin(request: Mapping[str, Any]) -> None:
-    """Take over folder and environment, with random numbers of its own."""
+    """Take over folder, environment and words, with random numbers of its own."""
     os.chdir(request["cwd"])
     sys.modules["multiprocessing.process"].ORIGINAL_DIR = request["cwd"]  # where its own new processes begin
     os.environ.clear()
@@ -132,21 +69,21 @@ def begin(request: Mapping[str, Any]) -> None:
     sys.modules["numpy"].random.seed()
     sys.modules["torch"].seed()
     importlib.invalidate_caches()
-
-
-def be_spawned(request: Mapping[str, Any]) -> None:
-    """Run what multiprocessing's spawn begins a new Python with."""
-    options, code = spawning.be_spawned(request, begin)
-    run([*(word for option in options for word in (option[:2], option[2:]) if word), "-c", code, *sys.argv[1:]])
+    sys.path[:0] = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    run(request["words"])
 
 
 def run(words: list[str]) -> None:
-    """Do what ``python WORDS`` does, with ``-B`` and ``-W ACTION`` among its options."""
-    while words[0] in ("-B", "-W"):
-        if words.pop(0) == "-B":
+    """Do what ``python WORDS`` does, with ``-B``, ``-u`` and ``-W ACTION`` among its options."""
+    while words[0][:2] in ("-B", "-u", "-W"):
+        option = words.pop(0)
+        if option == "-B":
             sys.dont_write_bytecode = True
+        elif option == "-u":
+            sys.stdout, sys.stderr = (unbuffered(stream) for stream in (sys.stdout, sys.stderr))
         else:
-            sys.warnoptions.append(words.pop(0))
+            sys.warnoptions.append(option[2:] or words.pop(0))
             warnings.simplefilter(sys.warnoptions[-1])
     kind = words.pop(0)
     if kind == "-m":
@@ -165,6 +102,12 @@ def run(words: list[str]) -> None:
         names["__file__"] = kind
         code = compile(Path(kind).read_bytes(), kind, "exec")
     exec(code, names)
+
+
+def unbuffered(stream: Any) -> io.TextIOWrapper:
+    """Return a stream that writes at once to the same file."""
+    raw = io.FileIO(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(raw, stream.encoding, stream.errors, write_through=True)  # type: ignore[arg-type]
 
 
 def leave(code: object) -> None:
@@ -199,15 +142,13 @@ if __name__ == "__main__":
     sys.path.pop(0)
     environment = dict(os.environ)
     ours = sys.modules["__main__"]  # whose names are these, and must not die
-    command: dict[str, Any] | None = next_command(*(socket.socket(fileno=int(word)) for word in sys.argv[1:3]))
+    listener, parent = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
+    command: dict[str, Any] | None = spawning.next_request(listener, parent)
     try:
         while command is not None:  # a command, and what it, or the tests, spawned; each leaves a copy for its own
             current, command = command, spawning.fork_for_spawning(environment)
-        if "received" in current:
-            be_spawned(current)
-        else:
-            take_over(current)
-            run(current["words"])
+        spawning.be_spawned(current)
+        begin(current)
     except KeyboardInterrupt:
         leave_interrupted()
     except SystemExit as ended:  # any other exception goes the interpreter's own way

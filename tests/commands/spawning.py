@@ -1,9 +1,9 @@
-"""New processes of multiprocessing at the price of a fork, as `tests.commands.client` has commands.
+"""New processes of Python at the price of a fork, as `tests.commands.client` has commands.
 
-``spawn`` begins a new Python, which then imports all that its work needs. Here a process that has the libraries loaded
-and has run nothing else forks in its place: with the words, environment, folder, signals and files that the new one
-would have, and with the same parent. Whoever has other values of what libraries read when they are imported gets a new
-Python.
+multiprocessing's ``spawn`` and `subprocess.Popen` begin a new Python, which then imports all that its work needs. Here
+a process that has the libraries loaded and has run nothing else forks in its place: with the words, environment,
+folder, signals and files that the new one would have, and with the same parent. Whoever has other values of what
+libraries read when they are imported gets a new Python.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
-import types
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import util
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ _DEATH_SIGNAL, _SUBREAPER = 1, 36  # options of prctl(2)
 _HIGH = 400  # received files wait here for their own numbers
 
 _spawn = util.spawnv_passfds
+_fork_exec: Callable[..., int] = getattr(subprocess, "_fork_exec", None)  # where Popen begins a process
 _turn = threading.Lock()
 
 
@@ -61,45 +62,76 @@ def listen(address: str) -> socket.socket:
     return listener
 
 
-def spawn_by(address: str, environment: Mapping[str, str]) -> None:
-    """From now on have what listens at an address fork, in the place of new Pythons of multiprocessing.
+@contextlib.contextmanager
+def spawning(address: str, environment: Mapping[str, str]) -> Iterator[None]:
+    """Have what listens at an address fork, in the place of new Pythons of this process.
 
     Args:
         address: see `listen`.
         environment: that of the one that listens.
     """
+    before = util.spawnv_passfds, getattr(subprocess, "_fork_exec", None)
+    spawn_by(address, environment)
+    try:
+        yield
+    finally:
+        util.spawnv_passfds, subprocess._fork_exec = before
+
+
+def spawn_by(address: str, environment: Mapping[str, str]) -> None:
+    """From now on do so, see `spawning`."""
     known = imported(environment)
 
     def spawnv_passfds(path: bytes, args: Sequence[str | bytes], passfds: Sequence[int]) -> int:
-        words = [os.fsdecode(word) for word in args]
-        options = words[1 : words.index("-c")] if "-c" in words else ["unknown"]
-        plain = all(option == "-B" or option.startswith("-W") for option in options)
-        if words[-1] != "--multiprocessing-fork" or not plain or imported(os.environ) != known:
+        words = [os.fsdecode(word) for word in args[1:]]
+        if words[-1] != "--multiprocessing-fork" or not _is_plain(words) or imported(os.environ) != known:
             return _spawn(path, args, passfds)
-        return _request(address, options, words[words.index("-c") + 1 :], sorted(set(passfds)))
+        return _request(address, words, {number: number for number in (0, 1, 2, *passfds)})
 
-    util.spawnv_passfds = spawnv_passfds
+    def fork_exec(*given: Any) -> int:
+        args, _, closes, kept, cwd, variables, stdin, _, _, stdout, _, stderr, _, errors, _, new_session, *rest = given
+        words = [os.fsdecode(word) for word in args]
+        env = {**os.environ} if variables is None else dict(_pairs(variables))
+        plain = words[0] == sys.executable and _is_plain(words[1:]) and closes and not any(map(callable, rest))
+        if not plain or imported(env) != known:
+            return _fork_exec(*given)
+        files = {number: number for number in kept if number != errors}
+        files |= {number: number if one == -1 else one for number, one in enumerate((stdin, stdout, stderr))}
+        more = {"env": env, "new_session": bool(new_session)}
+        return _request(address, words[1:], files, **more, **({} if cwd is None else {"cwd": os.fsdecode(cwd)}))
+
+    util.spawnv_passfds, subprocess._fork_exec = spawnv_passfds, fork_exec
 
 
-def spawn_anew() -> None:
-    """Have multiprocessing begin new Pythons again."""
-    util.spawnv_passfds = _spawn
+def _is_plain(words: Sequence[str]) -> bool:
+    """Return whether Python begins with nothing but options that a fork can take, and a module, code or a file."""
+    for word in words:
+        if word in ("-m", "-c") or not word.startswith("-"):
+            return True
+        if word not in ("-B", "-u") and not word.startswith("-W"):
+            return False
+    return False
 
 
-def _request(address: str, options: Sequence[str], words: Sequence[str], fds: Sequence[int]) -> int:
+def _pairs(variables: Sequence[bytes]) -> list[tuple[str, str]]:
+    return [(name, value) for name, _, value in (os.fsdecode(one).partition("=") for one in variables)]
+
+
+def _request(address: str, words: Sequence[str], files: Mapping[int, int], **more: Any) -> int:
     request = {
-        "options": options,
         "words": words,
         "env": dict(os.environ),
         "cwd": os.getcwd(),  # noqa: PTH109 - as text
         "mask": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
         "ignored": [int(number) for number in HEEDED if signal.getsignal(number) is signal.SIG_IGN],
-        "fds": [0, 1, 2, *fds],
+        "fds": list(files),
+        "new_session": False,
+        **more,
     }
     with _turn, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked:
         asked.connect(f"\0{address}")
         with open(os.devnull, "r+b") as nothing:  # noqa: PTH123 - a device
-            given = [number if _is_open(number) else nothing.fileno() for number in request["fds"]]
+            given = [number if _is_open(number) else nothing.fileno() for number in files.values()]
             _prctl(_SUBREAPER, 1)  # the process loses its own parent at once, and becomes a child of this one
             try:
                 socket.send_fds(asked, [json.dumps(request).encode()], given)
@@ -137,13 +169,10 @@ def answer(listener: socket.socket) -> dict[str, Any] | None:
     return None
 
 
-def be_spawned(request: Mapping[str, Any], begin: Callable[[Mapping[str, Any]], None]) -> tuple[list[str], str]:
-    """Make this process the one that was requested; return its options and the code that it runs.
-
-    Args:
-        request: see `answer`.
-        begin: takes over folder and environment.
-    """
+def be_spawned(request: Mapping[str, Any]) -> None:
+    """Give this process the session, files and signals of the one that was requested, see `answer`."""
+    if request["new_session"]:
+        os.setsid()
     moved = [fcntl.fcntl(number, fcntl.F_DUPFD, _HIGH) for number in request["received"]]
     for number in request["received"]:
         os.close(number)
@@ -155,11 +184,6 @@ def be_spawned(request: Mapping[str, Any], begin: Callable[[Mapping[str, Any]], 
     if signal.SIGINT not in request["ignored"]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, request["mask"])
-    begin(request)
-    code, *rest = request["words"]
-    sys.argv = ["-c", *rest]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    return list(request["options"]), code
 
 
 def fork_for_spawning(environment: Mapping[str, str]) -> dict[str, Any] | None:
@@ -179,12 +203,17 @@ def fork_for_spawning(environment: Mapping[str, str]) -> dict[str, Any] | None:
         listener.close()
         spawn_by(address, environment)
         return None
+    _close_all_but(listener.fileno())
+    return next_request(listener, parent)
+
+
+def next_request(listener: socket.socket, parent: int) -> dict[str, Any]:
+    """Fork for every request, until the parent of this process ends; return a request in a fork."""
     _prctl(_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
     for number in HEEDED:
         signal.signal(number, signal.SIG_IGN)
-    _close_all_but(listener.fileno())
     while True:
         request = answer(listener)
         if request is not None:

@@ -113,7 +113,9 @@ def test_too_little_to_train_with_is_refused(n_gpus: int, files: list[str], matc
         torchrun_command(n_gpus, files, {})
 
 
-def test_a_launched_job_trains_in_two_processes(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_launched_job_trains_in_two_processes(
+    settings: dict[str, Any], tmp_path: Path, forked_processes: None
+) -> None:
     (tmp_path / "a.json").write_text(json.dumps(settings))
     done = submit_stages(
         [("first", [Item("a", tmp_path, "train")])],
