@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from scripts.errors import InputError
@@ -58,9 +59,10 @@ def needed_files(modules: Iterable[str], root: Path) -> list[Path]:
         path = _file_of(module, root)
         if path is None:
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        files |= {path, *_data_files(tree, path)}
-        todo += [found for name in _imports(tree, module, path) if (found := _module_of(name, root))]
+        imports, names = _used(path, module, path.stat().st_mtime_ns)
+        beside = (path.parent / name for name in names)
+        files |= {path, *(file for file in beside if file.is_file() and file.suffix != ".py")}
+        todo += [found for name in imports if (found := _module_of(name, root))]
         if "." in module:
             todo.append(module.rpartition(".")[0])
     return sorted(path.relative_to(root) for path in files)
@@ -82,6 +84,15 @@ def _module_of(name: str, root: Path) -> str | None:
     return None
 
 
+@cache
+def _used(path: Path, module: str, _: int) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names that a module imports and its strings that may be a file's name; once until it is changed."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    files = {text for text in strings if re.fullmatch(r"[\w.-]+\.\w+", text)}
+    return frozenset(_imports(tree, module, path)), frozenset(files)
+
+
 def _imports(tree: ast.Module, module: str, path: Path) -> Iterator[str]:
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in _nodes(tree):
@@ -101,11 +112,3 @@ def _nodes(node: ast.AST) -> Iterator[ast.AST]:
             continue
         yield child
         yield from _nodes(child)
-
-
-def _data_files(tree: ast.Module, path: Path) -> Iterator[Path]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"[\w.-]+\.\w+", node.value):
-            file = path.parent / node.value
-            if file.is_file() and file.suffix != ".py":
-                yield file

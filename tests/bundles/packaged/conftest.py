@@ -109,20 +109,33 @@ def trained_away(
     return {name: Unpacked(place, elsewhere, execute) for name, place in made.items()}
 
 
-@pytest.fixture(scope="session", params=BUNDLE_NAMES)
-def packed(
-    request: pytest.FixtureRequest,
+@pytest.fixture(scope="session")
+def packed_away(
     shared: Shared,
     trained_away: dict[str, Unpacked],
     package: Callable[..., Any],
     elsewhere: Path,
     execute: Execute,
-) -> Unpacked:
-    """Each bundle with its weights, unpacked in a folder where there is no other."""
-    name = request.param
+) -> Callable[[str], Unpacked]:
+    """A bundle with its weights, unpacked in a folder where there is no other."""
 
-    def make(folder: Path) -> Path:
-        archive = package(BUNDLES / name, folder / "dist", trained_away[name].folder).path
-        return unpack_bundle(archive, folder / "alone")
+    def get(name: str) -> Unpacked:
+        def make(folder: Path) -> Path:
+            archive = package(BUNDLES / name, folder / "dist", trained_away[name].folder).path
+            return unpack_bundle(archive, folder / "alone")
 
-    return Unpacked(shared(f"packed_{name}", make), elsewhere, execute)
+        return Unpacked(shared(f"packed_{name}", make), elsewhere, execute)
+
+    return get
+
+
+@pytest.fixture(scope="session", params=BUNDLE_NAMES)
+def packed(request: pytest.FixtureRequest, packed_away: Callable[[str], Unpacked]) -> Unpacked:
+    """Each bundle."""
+    return packed_away(request.param)
+
+
+@pytest.fixture(scope="session", params=["pretrain_seqinv", "ixi_seg"])
+def one_packed(request: pytest.FixtureRequest, packed_away: Callable[[str], Unpacked]) -> Unpacked:
+    """One of each kind: the tasks' configs are the same but for what `tests.bundles.tasks` names."""
+    return packed_away(request.param)

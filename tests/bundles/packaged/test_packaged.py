@@ -34,15 +34,15 @@ print(scripts.__file__)
 
 
 @pytest.fixture
-def expected(packed: Any) -> np.ndarray:
+def expected(one_packed: Any) -> np.ndarray:
     """What the packed weights make of the image above, by the code of this checkout."""
     from monai.networks.nets import BasicUNet
 
     from scripts.networks import Encoder, PretrainedEncoder
 
-    state = torch.load(packed.folder / "models" / "model.pt", weights_only=True)
+    state = torch.load(one_packed.folder / "models" / "model.pt", weights_only=True)
     network: torch.nn.Module
-    if packed.name == "pretrain_seqinv":
+    if one_packed.name == "pretrain_seqinv":
         network = PretrainedEncoder(Encoder(features=[4, 4, 8, 8, 8]))
     else:
         settings: dict[str, Any] = {"act": "GELU", "norm": "instance", "dropout": 0.2, "upsample": "deconv"}
@@ -65,18 +65,18 @@ def scan(tmp_path_factory: pytest.TempPathFactory, data_of: dict[str, dict[str, 
 
 
 def test_the_same_input_gives_the_same_bytes(
-    packed: Any,
+    one_packed: Any,
     trained_away: dict[str, Any],
     package: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    weights = trained_away[packed.name].folder
+    weights = trained_away[one_packed.name].folder
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TZ", "Asia/Tokyo")
-    again = package(BUNDLES / packed.name, tmp_path / "again", weights)
+    again = package(BUNDLES / one_packed.name, tmp_path / "again", weights)
     assert again.sha256 == hashlib.sha256(again.path.read_bytes()).hexdigest()
-    assert again.path.read_bytes() == packed.archive.read_bytes()
+    assert again.path.read_bytes() == one_packed.archive.read_bytes()
 
 
 def test_it_says_what_it_was_trained_on(packed: Any, trained_away: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ def test_it_says_what_it_was_trained_on(packed: Any, trained_away: dict[str, Any
 
 
 @pytest.mark.parametrize("verb", ["verify_metadata", "verify_net_in_out", "ckpt_export", "onnx_export"])
-def test_a_verb_of_monai_works(packed: Any, verb: str, expected: np.ndarray, tmp_path: Path) -> None:
+def test_a_verb_of_monai_works(one_packed: Any, verb: str, expected: np.ndarray, tmp_path: Path) -> None:
     files = ["--meta_file", "configs/metadata.json"]
     configs = [*files, "--config_file", "configs/inference.json"]
     words = {
@@ -114,7 +114,7 @@ def test_a_verb_of_monai_works(packed: Any, verb: str, expected: np.ndarray, tmp
             *("--input_shape", str(list(SHAPE))),
         ],
     }
-    done = packed.python("-m", "monai.bundle", verb, *words[verb], inside=True)
+    done = one_packed.python("-m", "monai.bundle", verb, *words[verb], inside=True)
     image = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
     if verb == "ckpt_export":
         with torch.no_grad():
@@ -130,9 +130,9 @@ def test_a_verb_of_monai_works(packed: Any, verb: str, expected: np.ndarray, tmp
 
 @pytest.mark.parametrize("how", ["load", "create_workflow"])
 def test_python_gets_the_network_with_its_weights(
-    packed: Any, how: str, expected: np.ndarray, scan: Path, tmp_path: Path
+    one_packed: Any, how: str, expected: np.ndarray, scan: Path, tmp_path: Path
 ) -> None:
-    folder = packed.folder
+    folder = one_packed.folder
     expressions = {
         "load": f"load({folder.name!r}, bundle_dir={str(folder.parent)!r}, workflow_type='inference')",
         "create_workflow": (
@@ -141,7 +141,7 @@ def test_python_gets_the_network_with_its_weights(
         ),
     }
     code = LOAD.format(what=how, expression=expressions[how], shape=SHAPE)
-    done = packed.python("-c", code, str(tmp_path / "found.npy"), inside=True)
+    done = one_packed.python("-c", code, str(tmp_path / "found.npy"), inside=True)
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected, atol=1e-5)
     assert how == "load" or list((tmp_path / "out").rglob("head_*"))
     assert done.stdout.strip().splitlines()[-1] == str(folder / "scripts" / "__init__.py")
@@ -165,34 +165,34 @@ def test_inference_is_the_same_from_inside_and_from_elsewhere(packed: Any, scan:
             assert np.array_equal(first["embedding"], second["embedding"])
 
 
-def test_it_is_trained_and_evaluated(packed: Any, data_of: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+def test_it_is_trained_and_evaluated(one_packed: Any, data_of: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     """A downstream bundle finds the encoder that it carries; its own weights are not trained away."""
-    before = hashlib.sha256((packed.folder / "models" / "model.pt").read_bytes()).hexdigest()
+    before = hashlib.sha256((one_packed.folder / "models" / "model.pt").read_bytes()).hexdigest()
     places = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval"), "batch_size": 2}
-    settings = {**data_of[packed.name], **places, "tracking_uri": f"sqlite:///{tmp_path / 'runs.db'}"}
-    done = packed.run("train.json", inside=True, **settings)
+    settings = {**data_of[one_packed.name], **places, "tracking_uri": f"sqlite:///{tmp_path / 'runs.db'}"}
+    done = one_packed.run("train.json", inside=True, **settings)
     assert (tmp_path / "models" / "model.pt").is_file()
-    if packed.name != "pretrain_seqinv":
+    if one_packed.name != "pretrain_seqinv":
         assert re.search(
             r"Encoder: (\d+) of \1 encoder tensors from .*models/encoder/model.pt", done.stdout + done.stderr
         )
-    short = {"anatomies": 4} if packed.name == "pretrain_seqinv" else {}
-    packed.run("train.json", "evaluate.json", inside=False, **settings, **short)
-    table = "invariance.csv" if packed.name == "pretrain_seqinv" else "summary.csv"
+    short = {"anatomies": 4} if one_packed.name == "pretrain_seqinv" else {}
+    one_packed.run("train.json", "evaluate.json", inside=False, **settings, **short)
+    table = "invariance.csv" if one_packed.name == "pretrain_seqinv" else "summary.csv"
     assert (tmp_path / "eval" / table).stat().st_size > 100
-    assert hashlib.sha256((packed.folder / "models" / "model.pt").read_bytes()).hexdigest() == before
+    assert hashlib.sha256((one_packed.folder / "models" / "model.pt").read_bytes()).hexdigest() == before
 
 
-def test_a_wrong_folder_of_the_bundle_is_told(packed: Any, scan: Path) -> None:
+def test_a_wrong_folder_of_the_bundle_is_told(one_packed: Any, scan: Path) -> None:
     with pytest.raises(AssertionError) as caught:
-        packed.run("inference.json", inside=False, image=str(scan), bundle_root=str(scan.parent))
+        one_packed.run("inference.json", inside=False, image=str(scan), bundle_root=str(scan.parent))
     assert f"error: {scan.parent} is no bundle: type --bundle_root DIR" in str(caught.value)
 
 
-def test_a_setting_that_it_does_not_have_is_told(packed: Any) -> None:
+def test_a_setting_that_it_does_not_have_is_told(one_packed: Any) -> None:
     for inside in (True, False):
         with pytest.raises(AssertionError) as caught:
-            packed.run("train.json", inside=inside, max_epoch=1)
+            one_packed.run("train.json", inside=inside, max_epoch=1)
         assert "error: --max_epoch: the config has no such setting; did you mean max_epochs" in str(caught.value)
 
 
