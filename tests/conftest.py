@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -23,6 +24,9 @@ from filelock import FileLock
 from tests.commands.client import Commands
 from tests.commands.ready_store import make_ready_store, use_ready_store
 
+pytest_plugins = ["tests.packed_bundles"]
+
+ROOT = Path(__file__).resolve().parents[1]
 MEMORY = Path("/dev/shm")  # a file system in memory, on Linux
 ROOM = 4 << 30  # bytes
 
@@ -99,6 +103,30 @@ def commands(ready_store: Path) -> Iterator[Commands]:
     made = Commands(ready_store)
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """The environment of a user who set nothing, on few threads."""
+    set_by_him = ("MLFLOW", "MONAI", "PYTHONPATH", "SEQINV")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(set_by_him)}
+    return {**kept, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture(scope="session")
+def execute(commands: Commands, environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command to its end and return what it said; ``anew``, in a new process of Python instead of a fork."""
+
+    def run(
+        command: list[str], cwd: Path = ROOT, timeout: float = 900, *, anew: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        if not anew:
+            return commands.run(command, cwd=cwd, env=environment, timeout=timeout)
+        return subprocess.run(
+            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    return run
 
 
 @pytest.fixture

@@ -80,13 +80,6 @@ def settings_in(cohort: Path, work_dir: Path) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def environment() -> dict[str, str]:
-    """The environment of a user who set nothing, on few threads."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "PYTHONPATH", "SEQINV"))}
-    return {**kept, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-
-
-@pytest.fixture(scope="session")
 def bundle_command() -> Callable[..., list[str]]:
     """``python -m monai.bundle run --config_file ... --key value ...`` as a list of words."""
 
@@ -97,25 +90,6 @@ def bundle_command() -> Callable[..., list[str]]:
         return [sys.executable, "-m", "monai.bundle", "run", "--config_file", config, *options]
 
     return command
-
-
-@pytest.fixture(scope="session")
-def execute(
-    environment: dict[str, str], request: pytest.FixtureRequest
-) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a command to its end and return what it said; ``anew``, in a new process of Python instead of a fork."""
-
-    def run(
-        command: list[str], cwd: Path = ROOT, timeout: float = 900, *, anew: bool = False
-    ) -> subprocess.CompletedProcess[str]:
-        if not anew:
-            commands: Commands = request.getfixturevalue("commands")
-            return commands.run(command, cwd=cwd, env=environment, timeout=timeout)
-        return subprocess.run(
-            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
-        )
-
-    return run
 
 
 @pytest.fixture

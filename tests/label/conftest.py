@@ -22,23 +22,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.bundles import BUNDLES, ROOT
+from scripts.bundles import ROOT
 from tests.commands.client import Commands
 
 Shared = Callable[[str, Callable[[Path], Any]], Any]
 Part = str | Path | tuple[str, bytes]
 NAMES = ("ixi_seg", "ixi_denoise")
-TINY: dict[str, Any] = {
-    "encoder": "random",
-    "features": [4, 4, 8, 8, 8, 4],
-    "patch_size": 32,
-    "spacing": 8.0,
-    "epoch_length": 2,
-    "max_epochs": 1,
-    "val_interval": 1,
-    "num_workers": 0,
-    "overlap": 0.25,
-}
 _START = 600  # seconds until the server must answer
 
 
@@ -51,13 +40,6 @@ def monailabel() -> None:
     if os.environ.get("SEQINV_LABEL_TESTS") == "required":
         pytest.fail(f"{missing[0]} is not installed, and SEQINV_LABEL_TESTS=required wants it")
     pytest.skip("MONAI Label is not installed: docs/slicer.md says how")
-
-
-@pytest.fixture(scope="session")
-def environment() -> dict[str, str]:
-    """The environment of a user who set nothing, on few threads."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "PYTHONPATH", "SEQINV", "MONAI"))}
-    return {**kept, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 @pytest.fixture(scope="session")
@@ -82,30 +64,9 @@ def run_bundle(commands: Commands, environment: dict[str, str]) -> Callable[...,
 
 
 @pytest.fixture(scope="session")
-def archives(
-    heads: Path, shared: Shared, run_bundle: Callable[..., None], package: Callable[..., Any]
-) -> dict[str, Path]:
-    """Bundle -> archive with weights that two steps have made."""
-
-    def make(folder: Path) -> dict[str, Path]:
-        made = {}
-        for name in NAMES:
-            place = folder / f"trained_{name}"
-            place.mkdir()
-            settings = {
-                **TINY,
-                "dataset_dir": str(heads),
-                "work_dir": str(place / "data"),
-                "ckpt_dir": str(place / "models"),
-                "output_dir": str(place / "eval"),
-                "tracking_uri": f"sqlite:///{place / 'mlruns.db'}",
-            }
-            run_bundle(BUNDLES / name / "configs" / "train.json", place, **settings)
-            made[name] = package(BUNDLES / name, folder / "dist", place).path
-        return made
-
-    found: dict[str, Path] = shared("archives", make)
-    return found
+def archives(packed_away: Callable[[str], Any]) -> dict[str, Path]:
+    """Bundle -> archive with weights that a step has made."""
+    return {name: packed_away(name).archive for name in NAMES}
 
 
 def oblique(affine: np.ndarray) -> np.ndarray:

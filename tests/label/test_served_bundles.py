@@ -39,7 +39,7 @@ def refused(names: list[str], app: Path, weights: Path | None = None) -> str:
 def test_archives_are_unpacked_and_kept(archives: dict[str, Path], tmp_path: Path) -> None:
     first = serve_bundles([str(path) for path in archives.values()], tmp_path)
     assert [one.folder.name for one in first] == ["ixi_seg", "ixi_denoise"]
-    assert "random, T1w, embedded data" in str(first[0])
+    assert "seqinv, T1w, embedded data" in str(first[0])
     made = (first[0].folder / "configs" / "inference.json").stat().st_mtime_ns
     again = serve_bundles([str(archives["ixi_seg"])], tmp_path)
     assert again[0] == first[0]

@@ -72,7 +72,7 @@ def test_tells_what_it_serves(server: Server, archives: dict[str, Path], studies
     assert f"Serving at {server.address} (research only, not for clinical use)" in told
     assert str(studies) in told
     assert "ixi_seg: " in told
-    assert "random, T1w, embedded data" in told
+    assert "seqinv, T1w, embedded data" in told
     assert "WARNING" not in told
 
 
