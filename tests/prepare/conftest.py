@@ -9,20 +9,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from scripts.prepare import registration
+from scripts.prepare.prepare_ixi import prepare_ixi
 
 MORE = ("sub-M2006*", "sub-M2007*")
 
 
 @contextmanager
-def begins_near() -> Iterator[None]:
-    """Registration in this process begins near where the files place the images, and not turned by other angles."""
+def quick_registration(levels: int = 1) -> Iterator[None]:
+    """Registration in this process begins where the files place the images, not turned, and ends at 6 mm."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("_NODS", "_TILTS", "_TURNS"):
             patch.setattr(registration, name, (0,))
+        patch.setattr(registration, "_LEVELS", registration._LEVELS[:levels])
         yield
 
 
@@ -51,6 +54,36 @@ def arc_cohort(small_cohorts: dict[str, Path], shared: Callable[[str, Callable[[
     return made
 
 
+@pytest.fixture(scope="session")
+def coarse_arc(arc_cohort: Path, shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
+    """The same of every second voxel of 4 mm: registered in a moment, to some millimetres."""
+
+    def make(folder: Path) -> Path:
+        raw = Path(shutil.copytree(arc_cohort, folder / "raw"))
+        for path in raw.rglob("*.nii.gz"):
+            nib.save(nib.load(path).slicer[::2, ::2, ::2], path)
+        return raw
+
+    made: Path = shared("coarse_arc", make)
+    return made
+
+
+@pytest.fixture(scope="session")
+def prepared_ixi(ixi_cohort: Path, shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
+    """One subject of each site, packed as the download is, prepared without any maps."""
+
+    def make(folder: Path) -> Path:
+        source = write_tars(ixi_cohort, folder / "download", but="IXI005")
+        with quick_registration():
+            summary = prepare_ixi(str(source), str(folder / "out"), verify_sums=False, jobs=1)
+        assert summary.failed == {}
+        assert (summary.subjects, summary.made) == (3, 3)
+        return folder / "out"
+
+    made: Path = shared("prepared_ixi", make)
+    return made
+
+
 @pytest.fixture
 def ixi_tars(ixi_cohort: Path, tmp_path: Path) -> Path:
     """The download of IXI: three flat tar files."""
@@ -70,9 +103,9 @@ def ixi_labelled(ixi_cohort: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def arc_raw(arc_cohort: Path, tmp_path: Path) -> Path:
-    """A copy of the ARC cohort, to be damaged."""
-    return Path(shutil.copytree(arc_cohort, tmp_path / "ds004884"))
+def arc_raw(coarse_arc: Path, tmp_path: Path) -> Path:
+    """A copy of the coarse ARC cohort, to be damaged."""
+    return Path(shutil.copytree(coarse_arc, tmp_path / "ds004884"))
 
 
 def unpack(cohort: Path, folder: Path, *, maps: Sequence[str] = ()) -> Path:
@@ -103,6 +136,16 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
     return read
+
+
+MIDDLE = np.array([0.0, -22.0, -10.0])  # of a head in the world [mm]
+
+
+def about_middle(angles: tuple[float, float, float], shift: tuple[float, float, float]) -> np.ndarray:
+    """World to world (4, 4): turned about x, y, z [degrees] around the middle of a head, then moved [mm]."""
+    to, back = np.eye(4), np.eye(4)
+    to[:3, 3], back[:3, 3] = MIDDLE, -MIDDLE
+    return to @ rigid(angles, shift) @ back
 
 
 def rigid(angles: tuple[float, float, float], shift: tuple[float, float, float]) -> np.ndarray:

@@ -21,7 +21,7 @@ from scripts.io.read import read_volume
 from scripts.prepare.prepare_ixi import prepare_ixi
 from scripts.sources.downstream_data import downstream_data
 from tests.commands.client import Commands
-from tests.prepare.conftest import begins_near, unpack, write_tars
+from tests.prepare.conftest import quick_registration, unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("T1", "T2", "PD")
@@ -32,23 +32,8 @@ Shared = Callable[[str, Callable[[Path], Any]], Any]
 @pytest.fixture(scope="module", autouse=True)
 def _() -> Iterator[None]:
     """Registrations are quick; test_registration has the whole search."""
-    with begins_near():
+    with quick_registration():
         yield
-
-
-@pytest.fixture(scope="module")
-def prepared(ixi_cohort: Path, shared: Shared) -> Path:
-    """The cohort's images packed as the download is, prepared without any maps."""
-
-    def make(folder: Path) -> Path:
-        source = write_tars(ixi_cohort, folder / "download", but="IXI005")
-        summary = prepare_ixi(str(source), str(folder / "out"), verify_sums=False, jobs=1)
-        assert summary.failed == {}
-        assert (summary.subjects, summary.made) == (3, 3)
-        return folder / "out"
-
-    made: Path = shared("prepared_ixi", make)
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -88,17 +73,17 @@ def dice(first: np.ndarray, other: np.ndarray) -> float:
     return 2 * float((first & other).sum()) / float(first.sum() + other.sum())
 
 
-def test_images_stay_as_they_are(prepared: Path, ixi_cohort: Path) -> None:
-    paths = sorted(prepared.glob("IXI*.nii.gz"))
+def test_images_stay_as_they_are(prepared_ixi: Path, ixi_cohort: Path) -> None:
+    paths = sorted(prepared_ixi.glob("IXI*.nii.gz"))
     assert len(paths) == 9
     for path in paths:
         assert path.read_bytes() == (ixi_cohort / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_maps_made_here_are_like_those_the_images_were_made_of(prepared: Path, ixi_cohort: Path, kind: str) -> None:
-    for subject in ixi_subjects(prepared):
-        made, truth = shares(prepared, f"{subject}-{kind}"), shares(ixi_cohort, f"{subject}-{kind}")
+def test_maps_made_here_are_like_those_the_images_were_made_of(prepared_ixi: Path, ixi_cohort: Path, kind: str) -> None:
+    for subject in ixi_subjects(prepared_ixi):
+        made, truth = shares(prepared_ixi, f"{subject}-{kind}"), shares(ixi_cohort, f"{subject}-{kind}")
         assert made.shape == truth.shape
         assert made.sum(axis=0).max() <= 1 + 1e-6
         brains = [maps.sum(axis=0) > 0.5 for maps in (made, truth)]
@@ -110,24 +95,24 @@ def test_maps_made_here_are_like_those_the_images_were_made_of(prepared: Path, i
             assert dice(*inside) > least, (subject, number)
 
 
-def test_what_the_bundles_read(prepared: Path, tmp_path: Path) -> None:
+def test_what_the_bundles_read(prepared_ixi: Path, tmp_path: Path) -> None:
     for modality in ("T1w", "T2w", "PDw"):
-        data = downstream_data("ixi", prepared, tmp_path / modality, modality)
-        datalist = json.loads((prepared / f"datalist-{modality}.json").read_text())
-        assert data["sha256"] == datalist["sha256"] == split_ixi(ixi_subjects(prepared))["sha256"]
+        data = downstream_data("ixi", prepared_ixi, tmp_path / modality, modality)
+        datalist = json.loads((prepared_ixi / f"datalist-{modality}.json").read_text())
+        assert data["sha256"] == datalist["sha256"] == split_ixi(ixi_subjects(prepared_ixi))["sha256"]
         for part in PARTS:
-            listed = load_decathlon_datalist(prepared / f"datalist-{modality}.json", True, part)
+            listed = load_decathlon_datalist(prepared_ixi / f"datalist-{modality}.json", True, part)
             assert [(e["image"], e["label"]) for e in listed] == [(e["image"], e["label"]) for e in data[part]]
         assert datalist["licence"] == "CC BY-SA 3.0"
         assert sum(datalist[f"num{part.capitalize()}"] for part in PARTS) == 3
     assert data["cohort"] == "real"
 
 
-def test_a_second_run_has_nothing_to_do(prepared: Path, tree: Callable, capsys: pytest.CaptureFixture) -> None:
-    before = tree(prepared)
-    summary = prepare_ixi(str(prepared.parent / "download"), str(prepared), verify_sums=False)
+def test_a_second_run_has_nothing_to_do(prepared_ixi: Path, tree: Callable, capsys: pytest.CaptureFixture) -> None:
+    before = tree(prepared_ixi)
+    summary = prepare_ixi(str(prepared_ixi.parent / "download"), str(prepared_ixi), verify_sums=False)
     assert (summary.subjects, summary.made) == (3, 0)
-    assert tree(prepared) == before
+    assert tree(prepared_ixi) == before
     assert "3 subjects, 0 of them now" in capsys.readouterr().out
 
 
