@@ -223,7 +223,9 @@ class TestKilled:
         assert "3 of 3 runs are finished" in continued["second"]
         assert continued["second_state"] == continued["first_state"]
 
-    def test_stopped_by_the_clock_it_is_left_for_another_time(self, grid: Path, tmp_path: Path) -> None:
+    def test_stopped_by_the_clock_it_is_left_for_another_time(
+        self, grid: Path, tmp_path: Path, forked_processes: None
+    ) -> None:
         jobs = jobs_in(borrow_cohorts(grid, tmp_path / "short"), tasks=["pretrain"])
         outcome = run_grid(jobs, load_preset(TINY), minutes=0.02)
         assert (outcome.finished, outcome.failed, outcome.left) == ([], {}, [jobs[0].name])
@@ -243,7 +245,7 @@ class TestPlan:
 
 class TestFailures:
     def test_one_failed_run_is_told_and_the_others_go_on(
-        self, grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], forked_processes: None
     ) -> None:
         preset = load_preset(TINY)
         broken = replace(preset.tasks["ixi_seg"], settings={**preset.tasks["ixi_seg"].settings, "normalisation": "odd"})
