@@ -15,6 +15,8 @@ from scripts.tasks import PRETRAIN_BUNDLE, TASKS
 
 __all__ = ["run_demo"]
 
+_SPACING = 2.0  # of the heads [mm]
+
 
 def run_demo(
     out: str | Path,
@@ -75,11 +77,11 @@ def _heads(folder: Path, task: str, heads: int, seed: int) -> Path:
     if TASKS[task].layout == "arc":
         from scripts.cohort.arc_cohort import make_arc_cohort
 
-        return make_arc_cohort(folder / "arc", heads * 3 // 2, seed=seed, spacing=2.0)
+        return make_arc_cohort(folder / "arc", heads * 3 // 2, seed=seed, spacing=_SPACING)
     from scripts.cohort.ixi_cohort import make_ixi_cohort
 
     outside = max(1, heads // 6)
-    return make_ixi_cohort(folder / "ixi", guys=heads, hh=outside, iop=outside, seed=seed, spacing=2.0)
+    return make_ixi_cohort(folder / "ixi", guys=heads, hh=outside, iop=outside, seed=seed, spacing=_SPACING)
 
 
 def _run_both(bundle: str, settings: Mapping[str, Any]) -> None:

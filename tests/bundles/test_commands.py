@@ -120,6 +120,7 @@ QUICK = {
                         "split_fractions": [0.5, 0.2], "embedded::spacing": 4.0},
     "ixi_denoise": {"features": [*WIDTHS, 4], "epoch_length": 2, "overlap": 0.125},
 }
+demo._SPACING = 4.0
 run_bundle = demo.run_bundle
 def quick(names, settings, bundle):
     few = {"anatomies": 8} if bundle == "pretrain_seqinv" and "evaluate.json" in names else {}

@@ -50,12 +50,14 @@ def test_a_task_trains_on_simulated_contrasts(task: str, labelled_cohort: Path, 
         saved: dict[str, Any] = torch.load(tmp_path / folder / "checkpoint.pt", weights_only=True)
         return saved
 
-    read, resident = train("read"), train("resident", resident=True)
+    read = train("read")
     assert (read["epoch"], read["iteration"]) == (2, 4)
     assert read["settings"]["modality"] == "synthetic"
     assert read["best"]["epoch"] in (1, 2)
     split = json.loads((tmp_path / "work" / "split.json").read_text())
     assert [len(split[part]) for part in ("training", "validation", "test")] == [4, 1, 1]
-    for name, value in read["model"].items():
-        assert value.isfinite().all()
-        assert torch.equal(value, resident["model"][name]), "regions cut on the device are those that are read"
+    assert all(value.isfinite().all() for value in read["model"].values())
+    if task == "arc_lesion":
+        resident = train("resident", resident=True)["model"]
+        for name, value in read["model"].items():
+            assert torch.equal(value, resident[name]), "regions cut on the device are those that are read"
