@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+from scripts.errors import InputError
 from scripts.switches import is_given, is_on
 
 __all__ = ["compare", "report", "run"]
@@ -93,13 +95,16 @@ def run(
         "wait": wait,
     }
     given |= {"partition": partition, "account": account, "constraint": constraint, "setup": setup}
-    options = LaunchOptions.chosen(given) if launcher else None
+    # without a launcher the minutes are those of all runs together, and may be broken
+    options = LaunchOptions.chosen(given if launcher else {**given, "minutes": None})
+    if minutes is not None and not (isinstance(minutes, (int, float)) and 0 < minutes < math.inf):
+        raise InputError(f"minutes is {minutes!r}: give a number above 0, or leave it out")
     data = {"qmri": qmri, "ixi": ixi, "arc": arc}
     cells = plan(chosen, choice, folder, grid=grid, uri=tracking_uri, data=data, gpus=gpus or 1)
     if is_on(dry_run, "dry_run"):
         print("\n".join(line for job in cells for line in commands(job)))
         return
-    if launcher and options is not None:
+    if launcher:
         submit_grid(cells, chosen, launcher, options).tell(cells)
     else:
         run_grid(cells, chosen, processes=jobs or 1, minutes=minutes).tell(cells)

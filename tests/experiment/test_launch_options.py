@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.commands.experiment import run
 from scripts.errors import InputError
 from scripts.experiment.launch.options import LaunchOptions
 
@@ -43,3 +45,11 @@ def test_slurm_is_told_what_a_job_may_use() -> None:
     assert asked["slurm_partition"] == "a100"
     assert not {"slurm_account", "slurm_constraint", "slurm_array_parallelism"} & set(asked)
     assert "gpus_per_node" not in LaunchOptions(gpus=0).on_slurm()
+
+
+@pytest.mark.parametrize("given", [{"jobs": 0}, {"minutes": 0}, {"minutes": float("nan")}, {"gpus": -1}])
+def test_a_plain_and_a_dry_run_refuse_them_before_any_work(given: dict[str, Any], tmp_path: Path) -> None:
+    for dry in (True, False):
+        with pytest.raises(InputError, match=f"{next(iter(given))} is .*: give a"):
+            run(str(Path(__file__).with_name("tiny.json")), out=str(tmp_path / "out"), dry_run=dry, **given)
+    assert not (tmp_path / "out").exists()
