@@ -58,7 +58,8 @@ def training_scatter(by_training: pd.DataFrame, factors: Sequence[str] = ("varia
     """
     from statsmodels.regression.linear_model import OLS
 
-    design = np.concatenate([pd.get_dummies(by_training[name].astype(str)).to_numpy(float) for name in factors], axis=1)
+    levels = [by_training[name].to_numpy() for name in factors]
+    design = np.concatenate([own[:, None] == np.unique(own) for own in levels], axis=1, dtype=np.float64)
     with warnings.catch_warnings():
         # with a column for every level of several factors it is, which changes no residual
         warnings.filterwarnings("ignore", message="The design matrix is rank-deficient")
