@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from scripts.experiment.results.collect import KEYS, Results
 from scripts.experiment.tables.all_tables import all_tables
 from scripts.experiment.tables.text import Table
+from tests.experiment.browser import PATH, Browser
 
 VARIANTS = ("base", "seqaug", "seqinv", "random")
 SITES = {"Guys": 10, "HH": 8, "IOP": 8}
@@ -151,14 +154,25 @@ def results_in(folder: Path, seed: int = 0) -> Results:
     )
 
 
+@pytest.fixture(scope="session")
+def results_once(shared: Callable[[str, Callable[[Path], Any]], Any]) -> Results:
+    made: Results = shared("results", results_in)
+    return made
+
+
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
-    return results_in(tmp_path)
+def results(results_once: Results, tmp_path: Path) -> Results:
+    """The results, made once; their volumes are copies in tmp_path."""
+    cases = results_once.cases.copy()
+    shutil.copytree(Path(cases["image"].iloc[0]).parent, tmp_path, dirs_exist_ok=True)
+    for what in ("image", "truth", "prediction"):
+        cases[what] = [str(tmp_path / Path(path).name) for path in cases[what]]
+    return replace(copy.deepcopy(results_once), cases=cases)
 
 
 @pytest.fixture(scope="session")
-def tables_once(shared: Callable[[str, Callable[[Path], Any]], Any]) -> list[Table]:
-    made: list[Table] = shared("tables", lambda folder: all_tables(results_in(folder)))
+def tables_once(shared: Callable[[str, Callable[[Path], Any]], Any], results_once: Results) -> list[Table]:
+    made: list[Table] = shared("tables", lambda folder: all_tables(results_once))
     return made
 
 
@@ -166,3 +180,12 @@ def tables_once(shared: Callable[[str, Callable[[Path], Any]], Any]) -> list[Tab
 def tables(tables_once: list[Table]) -> list[Table]:
     """All tables of the results: their many tests of significance are done once."""
     return copy.deepcopy(tables_once)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A Chromium that all tests of a worker open their pages in."""
+    if PATH is None:
+        pytest.skip("needs chromium to open the page")
+    with Browser(tmp_path_factory.mktemp("browser") / "profile") as made:
+        yield made

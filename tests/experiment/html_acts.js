@@ -3,10 +3,15 @@ const told = {errors: []};
 addEventListener("error", (event) => told.errors.push(event.message));
 addEventListener("unhandledrejection", (event) => told.errors.push(String(event.reason)));
 console.error = (...words) => told.errors.push(words.join(" "));
-addEventListener("DOMContentLoaded", () => {
+const acted = new Promise((resolve) => addEventListener("DOMContentLoaded", () => {
   const tools = document.getElementById("viewer-tools");
   let opened = () => {};
-  const shown = () => new Promise((resolve) => { opened = resolve; });
+  const words = document.getElementById("viewer-told");
+  const shown = () => new Promise((resolve, reject) => {
+    opened = resolve;
+    new MutationObserver(() => { if (words.textContent.includes("could not")) reject(words.textContent); })
+      .observe(words, {childList: true});
+  });
   document.addEventListener("viewer", (event) => { opened(event.detail); });
   const input = (name, values) => {
     const element = [...tools.elements].find((one) => one.name === name && (!values.of || one.value === values.of));
@@ -78,8 +83,6 @@ addEventListener("DOMContentLoaded", () => {
   };
   if (tools) act().catch((error) => told.errors.push(String(error))).finally(() => {
     told.resources = performance.getEntriesByType("resource").map((entry) => entry.name.split(":")[0]);
-    const out = Object.assign(document.createElement("pre"), {id: "told", textContent: JSON.stringify(told)});
-    document.body.append(out);
-    parent.postMessage(JSON.stringify(told), "*");
+    resolve(told);
   });
-});
+}));

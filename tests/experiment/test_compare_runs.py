@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import Request, urlopen
 
@@ -24,11 +23,10 @@ from scripts.experiment.pages.compare_runs import comparison_url, find_runs, pic
 from scripts.experiment.pages.mlflow_server import mlflow_server
 from scripts.handlers.mlflow_run import MLflowRun
 from scripts.handlers.mlflow_store import CELL_TAG, find_parent, open_store
+from tests.commands.client import Commands
+from tests.experiment.browser import Browser
 
 ROOT = Path(__file__).resolve().parents[2]
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 
 
 def add_run(folder: Path, name: str, *, grid: str = "mini", evaluated: bool = True, dsc: float = 0.5) -> str:
@@ -45,11 +43,9 @@ def add_run(folder: Path, name: str, *, grid: str = "mini", evaluated: bool = Tr
     return str(run.run_id)
 
 
-@pytest.fixture(scope="module")
-def ids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def runs_in(folder: Path) -> dict[str, str]:
     """Runs of two tasks in another order than that of tables; one run twice, one unfinished, one of another
     grid, and one of a cell that the grid no longer has."""
-    folder = tmp_path_factory.mktemp("store")
     added = {}
     for name in (
         "ixi_seg-seqinv-T1w-1.0",
@@ -71,6 +67,12 @@ def ids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         cells = [{"cell": name} for name in (*added, "ixi_seg-seqaug-T1w-1.0", "ixi_seg-base-T2w-1.0")]
         client.log_dict(find_parent(client, grid).info.run_id, {"cells": cells}, "grid.json")
     return {**added, "folder": str(folder), "uri": uri}
+
+
+@pytest.fixture(scope="session")
+def ids(shared: Callable[[str, Callable[[Path], Any]], Any], ready_store: Path) -> dict[str, str]:
+    made: dict[str, str] = shared("compared_runs", runs_in)
+    return made
 
 
 def test_the_runs_come_in_the_order_of_tables(ids: dict[str, str]) -> None:
@@ -129,17 +131,48 @@ def test_a_taken_port_is_told(ids: dict[str, str]) -> None:
             pass
 
 
-@pytest.fixture(scope="module")
-def server(ids: dict[str, str]) -> Iterator[str]:
-    with mlflow_server(ids["uri"]) as (address, process):
-        assert process is not None
-        yield address
+@contextmanager
+def told(commands: Commands, folder: str) -> Iterator[list[str]]:
+    """The addresses that the command tells; afterwards it is ended by Ctrl-C, and its server with it."""
+    command = [sys.executable, "-m", "scripts", "experiment", "compare", "--out", folder, "--grid", "mini"]
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    read, write = os.pipe()
+    with open(read) as said:  # noqa: PTH123 - a pipe
+        process = commands.start(command, cwd=ROOT, env=environment, stdout=write)
+        os.close(write)
+        lines = []
+        for line in said:
+            lines.append(line.strip())
+            if line.startswith("Ctrl-C"):
+                break
+        addresses = [line for line in lines if line.startswith("http")]
+        try:
+            assert lines[0] == "Starting MLflow ..."
+            yield addresses
+        finally:
+            process.send_signal(signal.SIGINT)
+            rest = said.read()
+            assert process.wait(120) == 0
+    assert "MLflow is stopped." in rest
+    server = addresses[0].partition("/#")[0]
     with pytest.raises(OSError, match="refused"):
-        urlopen(f"{address}/health", timeout=5)
+        urlopen(f"{server}/health", timeout=5)
 
 
 @pytest.mark.slow
-def test_a_server_is_not_served_again(ids: dict[str, str], server: str) -> None:
+def test_the_command_shows_the_runs_until_ctrl_c(
+    ids: dict[str, str], commands: Commands, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    # all that is asked of a server in one test: it takes many seconds to start
+    with told(commands, ids["folder"]) as addresses:
+        server = addresses[0].partition("/#")[0]
+        check_that_it_is_not_served_again(server, ids)
+        browser = request.getfixturevalue("browser")
+        check_pages(browser, addresses[0], addresses[-1], [name for name in ids if name not in ("folder", "uri")])
+        check_picture(picture_comparison(server, "mini", tmp_path / "charts.png", tags={"task": "ixi_seg"}))
+
+
+def check_that_it_is_not_served_again(server: str, ids: dict[str, str]) -> None:
     told: list[str] = []
     serve(f"{server}/", "mini", tell=told.append)
     text = "\n".join(told)
@@ -149,20 +182,10 @@ def test_a_server_is_not_served_again(ids: dict[str, str], server: str) -> None:
     request = Request(
         f"{server}/api/2.0/mlflow/runs/search", body.encode(), headers={"Content-Type": "application/json"}
     )
-    with urlopen(request, timeout=20) as answer:
+    with urlopen(request, timeout=120) as answer:
         found = json.load(answer)["runs"]
     assert len(found) == 9  # the table shows all, the unfinished and the forgotten too
     assert set(find_runs(ids["uri"], "mini").all()) < {run["info"]["run_id"] for run in found}
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="needs chromium to take the picture")
-def test_a_picture_shows_the_charts_of_the_runs_that_were_asked_for(server: str, tmp_path: Path) -> None:
-    path = picture_comparison(server, "mini", tmp_path / "charts.png", tags={"task": "ixi_seg"})
-    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
-    assert picture.shape == (1000, 1300, 3)
-    charts = picture[300:, 520:]
-    assert ((charts.max(-1) - charts.min(-1)) > 60).mean() > 0.005  # MLflow's own page is grey there; bars are coloured
 
 
 def filter_of(text: str) -> str:
@@ -171,49 +194,18 @@ def filter_of(text: str) -> str:
     return parse_qs(urlsplit(address).fragment.partition("?")[2])["searchFilter"][0]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="needs chromium to open the page")
-def test_the_command_shows_the_runs_until_ctrl_c(ids: dict[str, str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "scripts", "experiment", "compare", "--out", ids["folder"], "--grid", "mini"]
-    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line.strip())
-        if line.startswith("Ctrl-C"):
-            break
-    addresses = [line for line in lines if line.startswith("http")]
-    try:
-        compared = opened(addresses[0], tmp_path)
-        listed = opened(addresses[-1], tmp_path)
-    finally:
-        process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert "MLflow is stopped." in rest
-    assert "Comparing 6 Runs from 1 Experiment" in compared
-    for name in (name for name in ids if name not in ("folder", "uri")):
-        assert f"{name}-20" in compared  # runs are named after what they are, and when they began
-        assert f"{name}-20" in listed
-    assert "test/all/DSC" in compared
-    server = addresses[0].partition("/#")[0]
-    with pytest.raises(OSError, match="refused"):
-        urlopen(f"{server}/health", timeout=5)
+def check_pages(browser: Browser, comparison: str, table: str, names: list[str]) -> None:
+    shown = [f"{name}-20" for name in names]  # runs are named after what they are, and when they began
+    head = "Comparing 6 Runs from 1 Experiment"
+    for address, words in ((comparison, [head, "test/all/DSC", *shown]), (table, shown)):
+        page = browser.page(address, size=(1600, 2400))
+        text = page.text(*words)
+        page.close()
+        assert [word for word in words if word not in text] == [], text
 
 
-def opened(address: str, tmp_path: Path) -> str:
-    """Return the text of a page once its scripts have filled it."""
-    assert BROWSER is not None
-    done = subprocess.run(
-        [
-            *(BROWSER, "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"),
-            *("--window-size=1600,2400", "--virtual-time-budget=30000", "--disable-background-networking"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", address),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return re.sub(r"<[^>]*>", "", done.stdout)
+def check_picture(path: Path) -> None:
+    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    assert picture.shape == (1000, 1300, 3)
+    charts = picture[300:, 520:]
+    assert ((charts.max(-1) - charts.min(-1)) > 60).mean() > 0.005  # MLflow's own page is grey there; bars are coloured

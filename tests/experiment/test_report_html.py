@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-import shutil
-import subprocess
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,10 +19,9 @@ from scripts.experiment.pages.report_html import write_html
 from scripts.experiment.results.collect import Results
 from scripts.experiment.tables.all_tables import all_tables
 from scripts.experiment.tables.text import Cell, Row, Table
+from tests.experiment.browser import PATH, Browser
+from tests.experiment.conftest import results_in
 
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 EVIL = '<script>alert(1)</script> & "so"'
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 
@@ -41,24 +38,34 @@ TABLES = [
 ]
 
 
-@pytest.fixture
-def figures(tmp_path: Path) -> list[FigureFile]:
+def figures_in(folder: Path) -> list[FigureFile]:
     made = []
     for name in ("curves", "tsne"):
         figure = Figure(figsize=(12, 3))
         figure.subplots().plot(np.arange(5))
-        figure.savefig(tmp_path / f"{name}.png")
-        made.append(FigureFile(name, f"Picture of {name}", f"About {name} {EVIL}", tmp_path / f"{name}.png"))
+        figure.savefig(folder / f"{name}.png")
+        made.append(FigureFile(name, f"Picture of {name}", f"About {name} {EVIL}", folder / f"{name}.png"))
     return made
 
 
-@pytest.fixture
-def page(results: Results, figures: list[FigureFile], tmp_path: Path) -> Path:
+def page_in(folder: Path) -> Path:
+    results = results_in(folder)
     cases = results.cases.replace({"subject": {"IXI000": f"IXI000 {EVIL}"}})
     planned = pd.concat([results.planned, results.planned.tail(1).assign(cell="left", seed=1)], ignore_index=True)
     changed = dataclasses.replace(results, cases=cases, planned=planned)
     notes = [f"Simulated {EVIL}"]
-    return write_html(changed, TABLES, figures, tmp_path / "report", notes=notes)
+    return write_html(changed, TABLES, figures_in(folder), folder / "report", notes=notes)
+
+
+@pytest.fixture
+def figures(tmp_path: Path) -> list[FigureFile]:
+    return figures_in(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def page(shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
+    made: Path = shared("report_page", page_in)
+    return made
 
 
 class Reader(HTMLParser):
@@ -103,7 +110,7 @@ def test_the_page_is_well_formed(page: Path) -> None:
     assert len(set(reader.ids)) == len(reader.ids)
 
 
-def test_the_page_needs_nothing_else(page: Path, results: Results, tmp_path: Path) -> None:
+def test_the_page_needs_nothing_else(page: Path, results: Results) -> None:
     text = page.read_text(encoding="utf-8")
     reader = Reader(text)
     outside = {(tag, where.split(":")[0]) for tag, where in reader.references if not where.startswith(("#", "data:"))}
@@ -112,7 +119,7 @@ def test_the_page_needs_nothing_else(page: Path, results: Results, tmp_path: Pat
     assert anchors == {"table1", "table3", "curves", "tsne", "viewer", "runs"}
     assert anchors <= set(reader.ids)
     assert not re.search(r"@import|url\((?!data:)", text[: text.index("</style>")])
-    assert str(tmp_path) not in text
+    assert str(page.parents[1]) not in text  # where its volumes and figures lie
     assert results.uri not in text
     assert [path.name for path in page.parent.iterdir()] == ["report.html"]
 
@@ -205,50 +212,17 @@ def test_lost_volumes_are_named(results: Results, tmp_path: Path) -> None:
 
 _ACTS = Path(__file__).with_name("html_acts.js").read_text()
 
-_NARROW = """<!DOCTYPE html><html><body style="margin:0"><iframe src="acted.html"
-style="width:400px;height:900px;border:0"></iframe><script>addEventListener("message", (event) => {
-document.body.innerHTML = '<pre id="told"></pre>'; document.getElementById("told").textContent = event.data; });
-</script></body></html>"""
 
-_WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
-
-
-def browsed(page: Path, tmp_path: Path, *options: str) -> str:
-    """Return the page's document after it was loaded from disk."""
-    assert BROWSER is not None
-    done = subprocess.run(
-        [
-            *(BROWSER, "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"),
-            *("--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=15000", "--window-size=1300,900"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", *options, "--dump-dom", page.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return done.stdout
-
-
-def acted(page: Path, tmp_path: Path, *, narrow: bool = False) -> dict[str, Any]:
-    """Work the viewer of a copy of the page, and return what was seen."""
-    copy = tmp_path / "acted.html"
-    copy.write_text(page.read_text(encoding="utf-8").replace("<style>", f"<script>{_ACTS}</script>\n<style>", 1))
-    if narrow:
-        (tmp_path / "narrow.html").write_text(_NARROW)
-    found = browsed(tmp_path / "narrow.html" if narrow else copy, tmp_path, *_WEBGL)
-    match = re.search(r'<pre id="told">(.*?)</pre>', found, re.DOTALL)
-    assert match, found[-2000:]
-    told: dict[str, Any] = json.loads(match[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+def acted(page: Path, browser: Browser, size: tuple[int, int]) -> dict[str, Any]:
+    """Work the viewer of the page in a window of a size, and return what was seen."""
+    opened = browser.page(page.as_uri(), size=size, before=_ACTS)
+    told: dict[str, Any] = opened.ask("acted")
+    opened.close()
     return told
 
 
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs chromium to open the page")
-
-
-@needs_browser
-def test_the_viewer_works_in_a_browser(page: Path, tmp_path: Path) -> None:
-    told = acted(page, tmp_path)
+def test_the_viewer_works_in_a_browser(page: Path, browser: Browser) -> None:
+    told = acted(page, browser, (1300, 900))
     assert told["errors"] == []
     assert set(told["resources"]) <= {"file", "data", "blob"}
     assert told["size"][0] <= told["size"][1]
@@ -269,17 +243,18 @@ def test_the_viewer_works_in_a_browser(page: Path, tmp_path: Path) -> None:
     assert re.fullmatch(r"3[012], 3[012], 3[012] mm: denoised \d\.\d\d", told["place"])
 
 
-@needs_browser
-def test_a_narrow_page_does_not_overflow(page: Path, tmp_path: Path) -> None:
-    told = acted(page, tmp_path, narrow=True)
+def test_a_narrow_page_does_not_overflow(page: Path, browser: Browser) -> None:
+    told = acted(page, browser, (400, 900))
     assert told["errors"] == []
     assert told["size"][0] <= told["size"][1] == 400
     assert told["tables"][:2] == [True, True]  # they scroll by themselves
 
 
-@needs_browser
+@pytest.mark.skipif(PATH is None, reason="needs chromium to open the page")
 def test_a_page_without_webgl_says_so(page: Path, tmp_path: Path) -> None:
-    found = browsed(page, tmp_path, "--disable-3d-apis")
-    assert "This browser shows no WebGL 2" in found
-    assert re.search(r'<form id="viewer-tools" hidden', found)
-    assert "table1 row" in found
+    with Browser(tmp_path / "profile", "--disable-3d-apis") as without:
+        opened = without.page(page.as_uri(), size=(1300, 900))
+        text = opened.text("This browser shows no WebGL 2", "table1 row")
+        assert "This browser shows no WebGL 2" in text
+        assert "table1 row" in text
+        assert opened.ask('document.getElementById("viewer-tools").hidden')
