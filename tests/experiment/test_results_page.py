@@ -16,6 +16,7 @@ from scripts.experiment.pages.results_page import typical_minutes, write_results
 from scripts.experiment.pages.tallies import agreement_with_paper, tallies
 from scripts.experiment.results.collect import Results
 from scripts.experiment.tables.all_tables import all_tables
+from scripts.experiment.tables.study import study_differences, study_table
 from scripts.experiment.tables.text import Table
 from scripts.variants import VARIANTS
 
@@ -139,11 +140,11 @@ class TestPage:
         assert float(told[2] or 0) == pytest.approx(spans[studied].sum() / 2, abs=0.051)
 
     def test_commands_of_the_grid_are_named_and_a_study_only_where_there_is_one(
-        self, results: Results, tmp_path: Path
+        self, results: Results, tables: list[Table], tmp_path: Path
     ) -> None:
         typed = ["python -m scripts experiment run --preset mini", "python -m scripts experiment run --seeds 1"]
         own = replace(results, runs=results.runs[results.runs["variant"].isin(VARIANTS)], facts={"commands": typed})
-        text = write_results_page(own, all_tables(own), [], tmp_path / "RESULTS.md").read_text()
+        text = write_results_page(own, tables, [], tmp_path / "RESULTS.md").read_text()
         assert f"To run it again: `{typed[0]}` and `{typed[1]}`." in text
         assert "for the study" not in text
 
@@ -198,11 +199,14 @@ class TestPage:
         agreement = text.split("#### Beside the paper")[1].split("##")[0]
         assert len(re.findall(r"^\| Table \d: ", agreement, re.M)) == 8
 
-    def test_the_study_is_answered_in_the_words_of_its_table(self, results: Results, tmp_path: Path) -> None:
+    def test_the_study_is_answered_in_the_words_of_its_table(
+        self, results: Results, tables: list[Table], tmp_path: Path
+    ) -> None:
         first = results.invariance
         noise = np.random.default_rng(0).normal(0, 0.02, len(first))
         again = replace(results, invariance=pd.concat([first, first.assign(seed=1, value=first["value"] + noise)]))
-        tables = all_tables(again)
+        tables = [table for table in tables if table.name not in ("study", "study_differences")]
+        tables += [study_table(again), study_differences(again)]  # the others do not tell of invariance
         text = write_results_page(again, tables, [], tmp_path / "RESULTS.md").read_text(encoding="utf-8")
         part = text.split("### What of SeqInv helps")[1].split("\n#")[0]
         (table,) = [table for table in tables if table.name == "study_differences"]
