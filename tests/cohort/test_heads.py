@@ -24,14 +24,15 @@ SPACING = 4.0
 
 
 @pytest.fixture(scope="module")
-def ixi(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("heads") / "ixi"
-    return make_ixi_cohort(folder, guys=2, hh=1, iop=1, seed=3, spacing=SPACING, progress=False)
+def ixi(small_cohorts: dict[str, Path]) -> Path:
+    """Five subjects of Guy's, one of each other site, of seed 0."""
+    return small_cohorts["ixi"]
 
 
 @pytest.fixture(scope="module")
-def arc(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_arc_cohort(tmp_path_factory.mktemp("heads") / "arc", 8, seed=3, spacing=SPACING, progress=False)
+def arc(small_cohorts: dict[str, Path]) -> Path:
+    """Seven subjects of seed 0."""
+    return small_cohorts["arc"]
 
 
 def voxels(path: str | Path) -> NDArray[np.float64]:
@@ -53,12 +54,12 @@ def tissue_means(image: str, maps: list[str]) -> dict[str, float]:
 class TestIxi:
     def test_files_are_named_as_those_of_ixi(self, ixi: Path) -> None:
         names = sorted(path.name for path in ixi.glob("*.nii.gz"))
-        assert len(names) == 4 * 12
+        assert len(names) == 7 * 12
         for name in names:
             assert re.fullmatch(r"(c[123])?IXI\d{3}-(Guys|HH|IOP)-\d{4}-(T1|T2|PD)\.nii\.gz", name)
         subjects = ixi_subjects(ixi)
-        assert [subject.split("-")[1] for subject in subjects].count("Guys") == 2
-        assert len({subject[:6] for subject in subjects}) == 4
+        assert [subject.split("-")[1] for subject in subjects].count("Guys") == 5
+        assert len({subject[:6] for subject in subjects}) == 7
 
     @pytest.mark.parametrize(
         ("modality", "order"),
@@ -89,7 +90,7 @@ class TestIxi:
                 total = sum(m.get_fdata() for m in maps)
                 assert 0.99 < total.max() <= 1 + 1e-6
                 volume = total.sum() * abs(np.linalg.det(image.affine[:3, :3])) / 1000
-                assert 1100 < volume < 2300, "ml of brain and fluid"
+                assert 1100 < volume < 2500, "ml of brain and fluid; found 1733 to 2049, and 2407 in the largest head"
 
     def test_own_grids_are_those_of_ixi(self) -> None:
         t1, t2 = _views("Guys", None, np.random.default_rng(0))
@@ -103,14 +104,15 @@ class TestIxi:
     def test_same_seed_same_bytes_however_many_at_once_and_after_an_interruption(
         self, ixi: Path, tmp_path: Path
     ) -> None:
-        folder = make_ixi_cohort(tmp_path / "b", guys=1, hh=1, iop=0, seed=3, spacing=SPACING, jobs=1, progress=False)
+        folder = make_ixi_cohort(tmp_path / "b", guys=1, hh=1, iop=0, seed=0, spacing=SPACING, jobs=1, progress=False)
         ours, theirs = contents(folder), contents(ixi)
         assert len(ours) == 2 * 12 + 2
         assert all(theirs[name] == content for name, content in ours.items())
         next(folder.glob("IXI*-T2.nii.gz")).unlink()
         (folder / ".part-IXI002-Guys-0704").mkdir()
-        make_ixi_cohort(folder, guys=2, hh=1, iop=1, seed=3, spacing=SPACING, progress=False)
-        assert contents(folder) == theirs
+        make_ixi_cohort(folder, guys=2, hh=1, iop=0, seed=0, spacing=SPACING, progress=False)
+        more = re.compile("IXI(004|008|011|014)-")
+        assert contents(folder) == {name: content for name, content in theirs.items() if not more.search(name)}
 
     def test_another_seed_gives_other_subjects(self, ixi: Path, tmp_path: Path) -> None:
         other = make_ixi_cohort(tmp_path / "c", guys=1, hh=0, iop=0, seed=4, spacing=SPACING, progress=False)
@@ -120,7 +122,7 @@ class TestIxi:
     @pytest.mark.parametrize(
         ("changed", "told"),
         [
-            ({"seed": 4}, "seed 3"),
+            ({"seed": 4}, "seed 0"),
             ({"spacing": 5.0}, "spacing 4.0"),
             ({"guys": -1}, "guys is -1"),
             ({"guys": 0, "hh": 0, "iop": 0}, "choose 1 to 330"),
@@ -129,7 +131,7 @@ class TestIxi:
         ids=["seed", "spacing", "negative", "nobody", "too fine"],
     )
     def test_other_settings_are_refused(self, ixi: Path, changed: dict[str, float], told: str) -> None:
-        settings = {"guys": 2, "hh": 1, "iop": 1, "seed": 3, "spacing": SPACING, "progress": False, **changed}
+        settings = {"guys": 5, "hh": 1, "iop": 1, "seed": 0, "spacing": SPACING, "progress": False, **changed}
         with pytest.raises(InputError, match=re.escape(told)):
             make_ixi_cohort(ixi, **settings)  # type: ignore[arg-type]
 
@@ -173,7 +175,7 @@ class TestField:
 class TestArc:
     def test_layout_is_that_of_the_dataset(self, arc: Path) -> None:
         masks = sorted((arc / "derivatives" / "lesion_masks").rglob("*.nii.gz"))
-        assert len(masks) == 8 == len(arc_subjects(arc))
+        assert len(masks) == 7 == len(arc_subjects(arc))
         for path in masks:
             name = re.fullmatch(r"(sub-M\d{4})_(ses-\d+)_acq-spc3_run-3_T2w_desc-lesion_mask\.nii\.gz", path.name)
             assert name is not None
@@ -182,13 +184,13 @@ class TestArc:
             assert source["Type"] == "Lesion"
             assert (arc / source["SpatialReference"].removeprefix("bids:raw:")).is_file()
         assert json.loads((arc / "dataset_description.json").read_text())["BIDSVersion"] == "1.6.0"
-        assert len((arc / "participants.tsv").read_text().splitlines()) == 9
+        assert len((arc / "participants.tsv").read_text().splitlines()) == 8
 
     def test_not_every_subject_has_every_modality(self, arc: Path) -> None:
         counts = {modality: len(find_arc(arc, modality)) for modality in ("T2w", "T1w", "FLAIR")}
-        assert counts == {"T2w": 8, "T1w": 7, "FLAIR": 3}
+        assert counts == {"T2w": 7, "T1w": 6, "FLAIR": 3}
         sessions = [path for path in arc.glob("sub-*/ses-*") if path.is_dir()]
-        assert len(sessions) == 8 + 2, "two subjects have a session without a mask"
+        assert len(sessions) == 7 + 1, "the third has a session without a mask"
 
     def test_masks_lie_on_their_t2w_and_mark_the_lesion(self, arc: Path) -> None:
         volumes = []
@@ -215,13 +217,13 @@ class TestArc:
             assert np.percentile(values, 10) < 0.6 * tissue
 
     def test_same_seed_same_bytes_and_continuation(self, arc: Path, tmp_path: Path) -> None:
-        folder = make_arc_cohort(tmp_path / "arc", 2, seed=3, spacing=SPACING, jobs=1, progress=False)
+        folder = make_arc_cohort(tmp_path / "arc", 2, seed=0, spacing=SPACING, jobs=1, progress=False)
         next((folder / "derivatives").rglob("*.nii.gz")).unlink()
-        make_arc_cohort(folder, 3, seed=3, spacing=SPACING, progress=False)
+        make_arc_cohort(folder, 3, seed=0, spacing=SPACING, progress=False)
         ours, theirs = contents(folder), contents(arc)
         subjects = [name for name in ours if "sub-" in name]
         assert len({name.split("sub-")[1][:5] for name in subjects}) == 3
         assert all(theirs[name] == ours[name] for name in subjects)
         assert theirs["participants.tsv"].startswith(ours["participants.tsv"])
-        with pytest.raises(InputError, match="holds 8 subjects and 3 were asked for"):
-            make_arc_cohort(arc, 3, seed=3, spacing=SPACING, progress=False)
+        with pytest.raises(InputError, match="holds 7 subjects and 3 were asked for"):
+            make_arc_cohort(arc, 3, seed=0, spacing=SPACING, progress=False)

@@ -292,29 +292,33 @@ def foreign(path: Path) -> None:
     nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32) * 1e5, image.affine), path)
 
 
-@pytest.mark.parametrize(
-    ("file", "spoil", "message"),
-    [
-        ("T1map", damage, "T1map.nii.gz is cut off or damaged"),
-        ("MTsat", other_grid, "MTsat.nii.gz has another affine than"),
-        ("T2starmap", emptied, "T2starmap.nii.gz is 0 everywhere: restore the R2* map, or remove it"),
-        ("MTsat", foreign, "MTsat.nii.gz looks like no known unit of MTsat"),
-        ("T1map", Path.unlink, "has no R1 (or T1) map, which nothing can stand in for"),
-    ],
+BAD = (
+    ("T1map", damage, "T1map.nii.gz is cut off or damaged"),
+    ("MTsat", other_grid, "MTsat.nii.gz has another affine than"),
+    ("T2starmap", emptied, "T2starmap.nii.gz is 0 everywhere: restore the R2* map, or remove it"),
+    ("MTsat", foreign, "MTsat.nii.gz looks like no known unit of MTsat"),
+    ("T1map", Path.unlink, "has no R1 (or T1) map, which nothing can stand in for"),
 )
-def test_a_bad_subject_is_told_in_one_line_and_the_others_go_on(originals, tmp_path, capsys, file, spoil, message):
-    source, out = write_layout(tmp_path / "source", "bids", originals), tmp_path / "out"
-    path = source / f"sub-P01/ses-1/anat/sub-P01_ses-1_{file}.nii.gz"
-    whole = path.read_bytes()
-    spoil(path)
+
+
+def test_bad_subjects_are_told_in_one_line_each_and_the_others_go_on(originals, tmp_path):
+    source, out = write_layout(tmp_path / "source", "bids", [*originals[:1] * 5, originals[1]]), tmp_path / "out"
+    paths = [source / f"sub-P0{n}/ses-1/anat/sub-P0{n}_ses-1_{file}.nii.gz" for n, (file, _, _) in enumerate(BAD, 1)]
+    whole = [path.read_bytes() for path in paths]
+    for path, (_, spoil, _) in zip(paths, BAD, strict=True):
+        spoil(path)
     summary = run(source, out)
-    assert (summary.subjects, summary.made, list(summary.failed)) == (1, 1, ["sub-P01"])
-    assert message in one_line(summary.failed["sub-P01"])
-    assert [entry["subject"] for entry in find_subjects(out)] == ["sub-P02"]
-    path.write_bytes(whole)
-    before = (out / "sub-P02/ses-1/anat/sub-P02_ses-1_R1map.nii.gz").stat().st_mtime_ns
-    assert (run(source, out).subjects, len(find_subjects(out))) == (2, 2)
-    assert (out / "sub-P02/ses-1/anat/sub-P02_ses-1_R1map.nii.gz").stat().st_mtime_ns == before
+    names = [f"sub-P0{n}" for n in range(1, 6)]
+    assert (summary.subjects, summary.made, list(summary.failed)) == (1, 1, names)
+    for name, (_, _, message) in zip(names, BAD, strict=True):
+        assert message in one_line(summary.failed[name])
+    assert [entry["subject"] for entry in find_subjects(out)] == ["sub-P06"]
+    for path, content in zip(paths, whole, strict=True):
+        path.write_bytes(content)
+    before = (out / "sub-P06/ses-1/anat/sub-P06_ses-1_R1map.nii.gz").stat().st_mtime_ns
+    mended = run(source, out)
+    assert (mended.subjects, mended.made, mended.failed, len(find_subjects(out))) == (6, 5, {}, 6)
+    assert (out / "sub-P06/ses-1/anat/sub-P06_ses-1_R1map.nii.gz").stat().st_mtime_ns == before
 
 
 def test_a_subject_that_is_spoilt_later_leaves_the_prepared_data(originals, tmp_path):
@@ -379,7 +383,7 @@ def test_unmasked_maps_without_pd_ask_for_a_mask(originals, tmp_path):
 @pytest.fixture
 def whole_head(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
     """Maps of a whole head as of the hMRI toolbox, with noise in the air; the brain's PD in p.u., 0 elsewhere."""
-    grid = head_grid(3.0)
+    grid = head_grid(4.0)
     head = make_head(draw_person(1, 5), 5, grid, 3.0)
     maps = {
         file: head.maps[name] for file, name in (("A", "PD"), ("R1", "R1"), ("R2s_WLS1", "R2star"), ("MTsat", "MTsat"))
