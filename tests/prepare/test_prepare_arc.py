@@ -38,12 +38,12 @@ def _() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def prepared(arc_cohort: Path, shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
+def prepared(coarse_arc: Path, shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
     """The cohort, with the T1w of its first subject turned and shifted in the scanner, prepared."""
 
     def make(folder: Path) -> Path:
         raw = folder / "ds004884"
-        shutil.copytree(arc_cohort, raw)
+        shutil.copytree(coarse_arc, raw)
         move(one(raw, "sub-M2001/ses-*/anat/*_T1w.nii.gz"), MOVED)
         summary = prepare_arc(str(raw), str(folder / "out"), jobs=1)
         assert summary.failed == {}
@@ -86,9 +86,9 @@ def test_a_known_transform_is_recovered(prepared: Path) -> None:
     check_undone(one(prepared, "sub-M2001/ses-*/anat"), MOVED)
 
 
-def test_what_the_bundle_reads(prepared: Path, arc_cohort: Path, tmp_path: Path) -> None:
+def test_what_the_bundle_reads(prepared: Path, coarse_arc: Path, tmp_path: Path) -> None:
     for modality, expected in (("T2w", 5), ("T1w", 4), ("FLAIR", 2)):
-        assert len(find_arc(prepared, modality)) == expected == len(find_arc(arc_cohort, modality))
+        assert len(find_arc(prepared, modality)) == expected == len(find_arc(coarse_arc, modality))
     data = downstream_data("arc", prepared, tmp_path / "work", "T1w", split_over="modality")
     assert data["cohort"] == "embedded"  # which the raw data say of themselves
     datalist = json.loads((prepared / "datalist-T1w.json").read_text())
@@ -99,20 +99,20 @@ def test_what_the_bundle_reads(prepared: Path, arc_cohort: Path, tmp_path: Path)
     assert datalist["licence"] == "CC0"
 
 
-def test_t2w_and_mask_stay_as_they_are(prepared: Path, arc_cohort: Path) -> None:
+def test_t2w_and_mask_stay_as_they_are(prepared: Path, coarse_arc: Path) -> None:
     for pattern in ("sub-*/ses-*/anat/*_T2w.*", f"{MASKS}/sub-*/ses-*/anat/*"):
         paths = sorted(prepared.glob(pattern))
         assert len(paths) == 10, pattern
         for path in paths:
-            assert path.read_bytes() == (arc_cohort / path.relative_to(prepared)).read_bytes()
+            assert path.read_bytes() == (coarse_arc / path.relative_to(prepared)).read_bytes()
 
 
-def test_other_images_keep_their_voxels_and_tell_where_they_come_from(prepared: Path, arc_cohort: Path) -> None:
+def test_other_images_keep_their_voxels_and_tell_where_they_come_from(prepared: Path, coarse_arc: Path) -> None:
     for path in sorted(prepared.glob("sub-*/ses-*/anat/*_space-T2w_*.nii.gz")):
-        source = arc_cohort / path.relative_to(prepared).as_posix().replace("_space-T2w", "")
+        source = coarse_arc / path.relative_to(prepared).as_posix().replace("_space-T2w", "")
         np.testing.assert_array_equal(nib.load(path).get_fdata(), nib.load(source).get_fdata())
         told = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())
-        assert told["Sources"] == [f"bids:raw:{source.relative_to(arc_cohort).as_posix()}"]
+        assert told["Sources"] == [f"bids:raw:{source.relative_to(coarse_arc).as_posix()}"]
         assert told["SpatialReference"].endswith("_T2w.nii.gz")
         assert told["MagneticFieldStrength"] == 3
     assert not list(prepared.glob("sub-*/ses-*2/**/*.nii.gz"))  # sessions without a mask
