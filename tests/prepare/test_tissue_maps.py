@@ -88,8 +88,8 @@ def test_shares_are_like_those_the_head_was_made_of(stored: dict[str, Case], sit
     for number, least in ((0, 0.7), (1, 0.8), (2, 0.44)):
         expected = (case.truth.argmax(axis=0) == number) & inside
         assert dice((case.maps.argmax(axis=0) == number) & brain, expected) > least, number
-    assert case.maps[1].sum() == pytest.approx(case.truth[1].sum(), rel=0.15)  # white matter in all
-    assert case.maps[0].sum() == pytest.approx(case.truth[0].sum(), rel=0.3)  # grey: thin, hence underestimated
+    assert case.maps[1].sum() == pytest.approx(case.truth[1].sum(), rel=0.15)  # white matter in all; found 1.02 to 1.12
+    assert case.maps[0].sum() == pytest.approx(case.truth[0].sum(), rel=0.3)  # grey: thin, found 0.74 to 0.80
 
 
 def test_shares_add_up(direct: Case, stored: dict[str, Case]) -> None:
@@ -139,9 +139,10 @@ def test_shares_reach_another_image_by_its_transform(stored: dict[str, Case], ix
 
 @pytest.mark.parametrize("site", SITES)
 def test_fluid_against_white_matter_tells_t2_from_pd(stored: dict[str, Case], ixi_cohort: Path, site: str) -> None:
-    """Against the ratio by the shares that the head was made of; found 18 to 32 % below it in T2, 2 to 4 % in PD.
+    """Against the ratio by the shares that the head was made of; found 28 to 39 % below it in T2, 0 to 10 % in PD.
 
-    What is classified as fluid holds some partial volume, which dims it. T2's is 1.9 to 2.3 times PD's.
+    What is classified as fluid holds some partial volume, which dims it, at 4 mm more than at 3 mm (18 to 32 %, 2 to 4 %).
+    T2's is 1.8 to 2.2 times PD's.
     """
     case, stay = stored[site], Rigid(np.eye(4), 1.0, 0.5, np.zeros(3))
     ratios, true = {}, {}
@@ -149,8 +150,8 @@ def test_fluid_against_white_matter_tells_t2_from_pd(stored: dict[str, Case], ix
         image, affine = read_volume(path_of(ixi_cohort, site, kind))
         ratios[kind] = csf_to_white(image, carry_maps(case.maps, case.affine, stay, affine, image.shape))
         true[kind] = csf_to_white(image, shares_of(ixi_cohort, site, kind))
-    assert ratios["T2"] == pytest.approx(true["T2"], rel=0.4)
-    assert ratios["PD"] == pytest.approx(true["PD"], rel=0.1)
+    assert ratios["T2"] == pytest.approx(true["T2"], rel=0.45)
+    assert ratios["PD"] == pytest.approx(true["PD"], rel=0.13)
     assert ratios["T2"] > 1.5 * ratios["PD"] > 0
 
 
