@@ -141,7 +141,7 @@ def test_shares_reach_another_image_by_its_transform(stored: dict[str, Case], ix
 def test_fluid_against_white_matter_tells_t2_from_pd(stored: dict[str, Case], ixi_cohort: Path, site: str) -> None:
     """Against the ratio by the shares that the head was made of; found 28 to 39 % below it in T2, 0 to 10 % in PD.
 
-    What is classified as fluid holds some partial volume, which dims it, at 4 mm more than at 3 mm (18 to 32 %, 2 to 4 %).
+    What is classified as fluid holds some partial volume, which dims it; at 3 mm less (18 to 32 %, 2 to 4 %).
     T2's is 1.8 to 2.2 times PD's.
     """
     case, stay = stored[site], Rigid(np.eye(4), 1.0, 0.5, np.zeros(3))
