@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from tests.commands.client import Commands
 from tests.commands.ready_store import make_ready_store, use_ready_store
+from tests.on_demand import OnDemand
 
 pytest_plugins = ["tests.packed_bundles"]
 
@@ -74,19 +75,18 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[
 def small_cohorts(shared: Callable[[str, Callable[[Path], Any]], Any]) -> dict[str, Path]:
     """The three embedded cohorts at 4 mm, seed 0: ten subjects; heads of five (Guys), one (HH), one (IOP); seven."""
 
-    def make(folder: Path) -> dict[str, Path]:
+    def make(layout: str, folder: Path) -> Path:
         from scripts.cohort.arc_cohort import make_arc_cohort
         from scripts.cohort.ixi_cohort import make_ixi_cohort
         from scripts.cohort.qmri_cohort import make_qmri_cohort
 
-        return {
-            "qmri": make_qmri_cohort(folder / "qmri", 10, 0, 4.0, progress=False),
-            "ixi": make_ixi_cohort(folder / "ixi", guys=5, hh=1, iop=1, seed=0, spacing=4.0, progress=False),
-            "arc": make_arc_cohort(folder / "arc", 7, seed=0, spacing=4.0, progress=False),
-        }
+        if layout == "qmri":
+            return make_qmri_cohort(folder / "qmri", 10, 0, 4.0, progress=False)
+        if layout == "ixi":
+            return make_ixi_cohort(folder / "ixi", guys=5, hh=1, iop=1, seed=0, spacing=4.0, progress=False)
+        return make_arc_cohort(folder / "arc", 7, seed=0, spacing=4.0, progress=False)
 
-    made: dict[str, Path] = shared("small_cohorts", make)
-    return made
+    return OnDemand(lambda layout: shared(f"small_{layout}", lambda folder: make(layout, folder)))
 
 
 @pytest.fixture(scope="session")

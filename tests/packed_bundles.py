@@ -13,6 +13,7 @@ import pytest
 
 from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.package import unpack_bundle
+from tests.on_demand import OnDemand
 
 TASK: dict[str, Any] = {
     "features": [4, 4, 8, 8, 8, 4],
@@ -80,9 +81,13 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data_of(small_cohorts: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """The settings that name each bundle's data: synthetic, at 4 mm."""
-    cohorts = {"ixi_seg": "ixi", "ixi_denoise": "ixi", "arc_lesion": "arc"}
-    tasks = {name: {**TASK, "dataset_dir": str(small_cohorts[layout])} for name, layout in cohorts.items()}
-    return {"pretrain_seqinv": {**PRETRAINING, "dataset_dir": str(small_cohorts["qmri"])}, **tasks}
+    layouts = {"pretrain_seqinv": "qmri", "arc_lesion": "arc"}
+
+    def settings(name: str) -> dict[str, Any]:
+        dataset = small_cohorts[layouts.get(name, "ixi")]
+        return {**(PRETRAINING if name == "pretrain_seqinv" else TASK), "dataset_dir": str(dataset)}
+
+    return OnDemand(settings)
 
 
 @pytest.fixture(scope="session")
@@ -95,18 +100,19 @@ def trained_away(
 ) -> dict[str, Unpacked]:
     """The four bundles side by side, each trained by its own code; the tasks take the encoder beside them."""
 
-    def make(folder: Path) -> dict[str, Path]:
-        beside = {}
-        for name in BUNDLE_NAMES:
-            archive = package(BUNDLES / name, folder / "dist", "none").path
-            beside[name] = unpack_bundle(archive, folder / "beside")
-        for name, place in beside.items():
+    def train(name: str) -> Unpacked:
+        def make(folder: Path) -> Path:
+            if name != "pretrain_seqinv":
+                folder = made["pretrain_seqinv"].folder.parents[1]
+            place = unpack_bundle(package(BUNDLES / name, folder / "dist", "none").path, folder / "beside")
             assert not (place / "models").exists()
             Unpacked(place, elsewhere, execute).run("train.json", inside=False, **data_of[name])
-        return beside
+            return place
 
-    made = shared("trained_away", make)
-    return {name: Unpacked(place, elsewhere, execute) for name, place in made.items()}
+        return Unpacked(shared(f"trained_away_{name}", make), elsewhere, execute)
+
+    made = OnDemand(train)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import inspect
 import io
 import os
 import random
@@ -22,6 +23,7 @@ import threading
 import time
 import types
 import warnings
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ LIBRARIES = (
     ),
     *("monai.engines", "monai.handlers", "monai.inferers", "monai.losses", "monai.networks.nets", "monai.transforms"),
     *("mlflow", "mlflow.store.tracking.sqlalchemy_store", "matplotlib.figure", "matplotlib.backends.backend_agg"),
-    *("fire", "jinja2", "einops", "tqdm", "safetensors.torch", "nilearn"),
+    *("fire", "jinja2", "einops", "tqdm", "safetensors.torch", "nilearn", "tabulate"),
 )
 
 
@@ -54,6 +56,9 @@ def load(store: str) -> None:
     threads = [name for name in threads if name != "jemalloc_bg_thd"]  # pyarrow's, which minds a fork
     assert threading.active_count() == len(threads) == 1, threads
     assert not [name for name in sys.modules if name.split(".")[0] == "scripts"]
+    inspect.stack()  # fire does so, which looks at all modules the first time
+    for finalizer in list(weakref.finalize._registry):  # of torch's operators: they end with the process
+        finalizer.atexit = False
     gc.collect()
     gc.freeze()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import submitit.local.local
 
 from scripts.errors import InputError
 from scripts.experiment.launch.launchers import Launch, LaunchOptions, submit_stages
@@ -22,6 +23,7 @@ from tests.experiment.launch_workers import Item, do
 
 ROOT = Path(__file__).resolve().parents[2]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+EARLY = {"signal_delay_s": 40}
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -116,7 +118,12 @@ def test_a_preempted_job_gets_another_turn(launch: Callable[..., Launch[Item]], 
 
 
 @pytest.mark.slow
-def test_a_job_at_its_time_limit_gets_another_turn(launch: Callable[..., Launch[Item]], tmp_path: Path) -> None:
+def test_a_job_at_its_time_limit_gets_another_turn(
+    launch: Callable[..., Launch[Item]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told 40 s before the end of its minute, instead of 30."""
+    begin = submitit.local.local.start_controller
+    monkeypatch.setattr(submitit.local.local, "start_controller", lambda *a, **k: begin(*a, **{**k, **EARLY}))
     done = launch({"first": {"a": "long, then short"}}, minutes=1)
     assert _names(done.finished) == ["a"]
     assert (tmp_path / "a-turns").read_text() == "xx"
