@@ -24,6 +24,7 @@ __all__ = ["MLflowRun"]
 
 _PARENT = "mlflow.parentRunId"
 _BATCH = 1000  # metrics that MLflow takes at once
+_PARAMS = 100  # parameters that it takes at once
 
 
 class MLflowRun:
@@ -68,10 +69,17 @@ class MLflowRun:
             experiment_id(self.client, self.uri, experiment), run_name=unique, tags=all_tags
         )
         self.run_id = created.info.run_id
-        for key, value in params.items():
-            self.client.log_param(self.run_id, key, value)
+        self._log_params(params)
         record = {"run_id": self.run_id, "run_name": unique, "tracking_uri": self.uri}
         atomic_write(self.memory, lambda part: part.write_text(json.dumps(record, indent=4)))
+
+    def _log_params(self, params: Mapping[str, Any]) -> None:
+        """Log parameters in as few transactions as MLflow takes: one by one they would need most of its time."""
+        from mlflow.entities import Param
+
+        given = [Param(key, str(value)) for key, value in params.items()]
+        for begin in range(0, len(given), _PARAMS):
+            self.client.log_batch(self.run_id, params=given[begin : begin + _PARAMS])
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Log scalars at one step."""
