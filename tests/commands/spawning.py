@@ -70,7 +70,7 @@ def spawning(address: str, environment: Mapping[str, str]) -> Iterator[None]:
         address: see `listen`.
         environment: that of the one that listens.
     """
-    before = util.spawnv_passfds, getattr(subprocess, "_fork_exec", None)
+    before = util.spawnv_passfds, subprocess._fork_exec
     spawn_by(address, environment)
     try:
         yield
