@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,11 +19,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the workers of py
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from filelock import FileLock
 
 from tests.commands.client import Commands
 from tests.commands.ready_store import make_ready_store, use_ready_store
+from tests.commands.spawning import stop_spawning
 from tests.on_demand import OnDemand
 
 pytest_plugins = ["tests.packed_bundles"]
@@ -31,6 +31,9 @@ pytest_plugins = ["tests.packed_bundles"]
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY = Path("/dev/shm")  # a file system in memory, on Linux
 ROOM = 4 << 30  # bytes
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+READY_STORE = "mlruns.db"
+RUNNING = stop_spawning()  # what forks in the place of new Pythons, where this is a fork of it
 
 
 def pytest_configure() -> None:
@@ -44,8 +47,31 @@ def pytest_configure() -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Let the workers be forks of one process that has the libraries loaded, and their commands forks of its copies.
+
+    Where there is a GPU they are new Pythons, as that process does not see it.
+    """
+    config = session.config
+    card = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+    if "PYTEST_XDIST_WORKER" in os.environ or config.getoption("dist", "no") == "no" or card:
+        return
+    commands, stack = Commands(config._tmp_path_factory.getbasetemp() / READY_STORE), ExitStack()  # type: ignore[attr-defined]
+    config.add_cleanup(commands.stop)
+    config.add_cleanup(stack.close)
+    stack.enter_context(commands.spawning())
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more than there are cores, as tests wait for each other and for what they start."""
+    return CORES + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests marked gpu on machines without one."""
+    import torch
+
     if torch.cuda.is_available():
         return
     for item in items:
@@ -97,9 +123,11 @@ def small_cohorts(shared: Callable[[str, Callable[[Path], Any]], Any]) -> dict[s
 
 
 @pytest.fixture(scope="session")
-def ready_store(shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
+def ready_store(shared: Callable[[str, Callable[[Path], Any]], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow store, which new stores in this process and in commands are copies of."""
-    path: Path = shared("ready_store", lambda folder: make_ready_store(folder / "mlruns.db"))
+    if RUNNING is not None:
+        return tmp_path_factory.getbasetemp().parent / READY_STORE
+    path: Path = shared("ready_store", lambda folder: make_ready_store(folder / READY_STORE))
     use_ready_store(path)
     return path
 
@@ -107,7 +135,7 @@ def ready_store(shared: Callable[[str, Callable[[Path], Any]], Any]) -> Path:
 @pytest.fixture(scope="session")
 def commands(ready_store: Path) -> Iterator[Commands]:
     """Runs and starts command lines of Python, see `Commands`."""
-    made = Commands(ready_store)
+    made = Commands(ready_store, RUNNING)
     yield made
     made.stop()
 

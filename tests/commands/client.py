@@ -29,15 +29,17 @@ class Commands:
 
     Args:
         store: the ready MLflow store that commands copy, see `tests.commands.ready_store`.
+        running: address and environment of a server that runs already, see `tests.commands.spawning`.
     """
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, running: tuple[str, Mapping[str, str]] | None = None) -> None:
         self.store = store
         self._server: subprocess.Popen[bytes] | None = None
-        self._address = new_address()
+        self._runs = running is not None
         # that of the tests and not of the first command, which may be the one that has another
         mine = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        self._environment = {name: value for name, value in mine.items() if name != "PYTHONPATH"}
+        plain = {name: value for name, value in mine.items() if name != "PYTHONPATH"}
+        self._address, self._environment = running or (new_address(), plain)
 
     def start(
         self,
@@ -86,7 +88,7 @@ class Commands:
         if self._server is not None:
             self._server.kill()
             self._server.wait()
-        self._server = None
+            self._server, self._runs = None, False
 
     @contextlib.contextmanager
     def spawning(self) -> Iterator[None]:
@@ -101,7 +103,7 @@ class Commands:
 
     def _serve(self) -> None:
         """Start the server, if it does not run yet."""
-        if self._server is not None:
+        if self._runs:
             return
         with listen(self._address) as listener:
             self._server = subprocess.Popen(
@@ -112,3 +114,4 @@ class Commands:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[listener.fileno()],
             )
+        self._runs = True

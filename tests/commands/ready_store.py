@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import warnings
 from contextlib import closing
@@ -17,9 +18,11 @@ def make_ready_store(path: Path) -> Path:
     part = path.with_suffix(".part")
     part.unlink(missing_ok=True)
     engine = sqlalchemy.create_engine(f"sqlite:///{part}")
+    logging.disable(logging.INFO)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         utils._initialize_tables(engine)
+    logging.disable(logging.NOTSET)
     engine.dispose()
     return part.rename(path)
 

@@ -32,8 +32,10 @@ HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.S
 _DEATH_SIGNAL, _SUBREAPER = 1, 36  # options of prctl(2)
 _HIGH = 400  # received files wait here for their own numbers
 
-_spawn = util.spawnv_passfds
-_fork_exec: Callable[..., int] = getattr(subprocess, "_fork_exec", None)  # where Popen begins a process
+# where multiprocessing and Popen begin a process, in one that is a fork, too
+_spawn = getattr(util.spawnv_passfds, "replaced", util.spawnv_passfds)
+_fork_exec: Callable[..., int] = getattr(subprocess, "_fork_exec", None)
+_fork_exec = getattr(_fork_exec, "replaced", _fork_exec)
 _turn = threading.Lock()
 
 
@@ -100,7 +102,17 @@ def spawn_by(address: str, environment: Mapping[str, str]) -> None:
         more = {"env": env, "new_session": bool(new_session)}
         return _request(address, words[1:], files, **more, **({} if cwd is None else {"cwd": os.fsdecode(cwd)}))
 
+    for ours, theirs in ((spawnv_passfds, _spawn), (fork_exec, _fork_exec)):
+        ours.replaced, ours.server = theirs, (address, environment)  # type: ignore[attr-defined]
     util.spawnv_passfds, subprocess._fork_exec = spawnv_passfds, fork_exec
+
+
+def stop_spawning() -> tuple[str, Mapping[str, str]] | None:
+    """Begin new Pythons as such again; return address and environment of what forked in their place, if it did."""
+    server: tuple[str, Mapping[str, str]] | None = getattr(getattr(subprocess, "_fork_exec", None), "server", None)
+    if server is not None:
+        util.spawnv_passfds, subprocess._fork_exec = _spawn, _fork_exec
+    return server
 
 
 def _is_plain(words: Sequence[str]) -> bool:
@@ -214,6 +226,7 @@ def next_request(listener: socket.socket, parent: int) -> dict[str, Any]:
         os._exit(0)
     for number in HEEDED:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)  # what comes to a fork too early waits until it heeds them
     while True:
         request = answer(listener)
         if request is not None:

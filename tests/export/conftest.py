@@ -65,14 +65,11 @@ def pretrained(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def command(commands: Commands) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Type a command of the project in the root of the checkout; ``anew``, as a new process instead of a fork."""
+    """Type a command of the project in the root of the checkout."""
 
-    def run(*words: object, anew: bool = False) -> subprocess.CompletedProcess[str]:
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        line = [sys.executable, "-m", "scripts", *map(str, words)]
-        if not anew:
-            return commands.run(line, cwd=ROOT, env=environment)
-        return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
+        return commands.run([sys.executable, "-m", "scripts", *map(str, words)], cwd=ROOT, env=environment)
 
     return run
 
@@ -87,7 +84,7 @@ def exported(
         source = pretraining(folder / "source")
         formats = "safetensors,torchscript,pt" + (",onnx" if HAS_ONNX else "")
         words = ("--format", formats, "--weights", source, "--out", folder / "out")
-        done = command("export", "encoder", *words, anew=True)
+        done = command("export", "encoder", *words)
         assert done.returncode == 0, done.stderr
         return {"source": source, "folder": folder / "out", "formats": formats, "said": done.stdout + done.stderr}
 
