@@ -16,6 +16,9 @@ from scripts.views import ViewGenerator, ViewParameters
 
 __all__ = ["ViewPictures", "draw_view_pairs"]
 
+# all planes have one size, so that nothing has to be measured; two lines of a title fit between rows
+_GRID = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.97, "wspace": 0.02, "hspace": 0.14}
+
 
 def draw_view_pairs(image: Tensor, target: Tensor, params: ViewParameters, n_views: int, path: str | Path) -> Path:
     """Write a PNG of the central slices: one column per anatomy; per view the corrupted image and its target.
@@ -30,8 +33,8 @@ def draw_view_pairs(image: Tensor, target: Tensor, params: ViewParameters, n_vie
     from matplotlib.figure import Figure
 
     batch = len(image) // n_views
-    figure = Figure(figsize=(2.3 * batch, 2.5 * 2 * n_views), layout="constrained")
-    axes = figure.subplots(2 * n_views, batch, squeeze=False)
+    figure = Figure(figsize=(2.3 * batch, 2.5 * 2 * n_views))
+    axes = figure.subplots(2 * n_views, batch, squeeze=False, gridspec_kw=_GRID)
     for row, (images, what) in enumerate([(image, "view"), (target, "target")] * n_views):
         view = row // 2
         for b in range(batch):

@@ -50,6 +50,21 @@ BEGINS_NO_PYTHON = ["-m", "monai.bundle"]  # its data loaders fork
 _COLLAPSE = 25  # advice of madvise(2)
 
 
+class _Inspect(types.ModuleType):
+    """The module of that name, whose stack is of frames without sources."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(inspect, name)
+
+    @staticmethod
+    def stack() -> list[tuple[types.FrameType]]:
+        frame, found = sys._getframe(1), []
+        while frame is not None:
+            found.append((frame,))
+            frame = frame.f_back
+        return found
+
+
 def load(store: str) -> None:
     """Import the libraries; refuse a state that a child could not share."""
     for name in LIBRARIES:
@@ -60,7 +75,8 @@ def load(store: str) -> None:
     threads = [name for name in threads if name != "jemalloc_bg_thd"]  # pyarrow's, which minds a fork
     assert threading.active_count() == len(threads) == 1, threads
     assert not [name for name in sys.modules if name.split(".")[0] == "scripts"]
-    inspect.stack()  # fire does so, which looks at all modules the first time
+    # fire looks for the names around its call, and would look through the sources of all modules
+    sys.modules["fire.core"].inspect = _Inspect("inspect")  # type: ignore[attr-defined]
     for finalizer in list(weakref.finalize._registry):  # of torch's operators: they end with the process
         finalizer.atexit = False
     gc.collect()
