@@ -65,7 +65,7 @@ def run_demo(
         if task_epochs is not None:
             settings["max_epochs"] = task_epochs
         _run_both(task, settings)
-    _tell_results(out, tasks, (time.monotonic() - began) / 60)
+    tell_results(out, tasks, (time.monotonic() - began) / 60)
 
 
 def _folders(out: Path) -> dict[str, str]:
@@ -91,7 +91,14 @@ def _run_both(bundle: str, settings: Mapping[str, Any]) -> None:
         run_bundle(overlays, settings, bundle)
 
 
-def _tell_results(out: Path, tasks: Sequence[str], minutes: float) -> None:
+def tell_results(out: Path, tasks: Sequence[str], minutes: float) -> None:
+    """Print what a demo measured, where its results lie and what comes next.
+
+    Args:
+        out: its folder.
+        tasks: that it trained.
+        minutes: that it took.
+    """
     import pandas as pd
 
     print(f"\nThe demo took {minutes:.1f} min. Means over held-out simulated subjects, with standard errors:")

@@ -97,6 +97,7 @@ def run(
     given |= {"partition": partition, "account": account, "constraint": constraint, "setup": setup}
     # without a launcher the minutes are those of all runs together, and may be broken
     options = LaunchOptions.chosen(given if launcher else {**given, "minutes": None})
+    options.refuse_unread(launcher)
     if minutes is not None and not (isinstance(minutes, (int, float)) and 0 < minutes < math.inf):
         raise InputError(f"minutes is {minutes!r}: give a number above 0, or leave it out")
     data = {"qmri": qmri, "ixi": ixi, "arc": arc}

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ignite.engine import Engine, Events
 from torch import Tensor
 
@@ -16,8 +17,7 @@ from scripts.views import ViewGenerator, ViewParameters
 
 __all__ = ["ViewPictures", "draw_view_pairs"]
 
-# all planes have one size, so that nothing has to be measured; two lines of a title fit between rows
-_GRID = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.97, "wspace": 0.02, "hspace": 0.14}
+_INCHES = 2.3  # of a plane
 
 
 def draw_view_pairs(image: Tensor, target: Tensor, params: ViewParameters, n_views: int, path: str | Path) -> Path:
@@ -33,18 +33,25 @@ def draw_view_pairs(image: Tensor, target: Tensor, params: ViewParameters, n_vie
     from matplotlib.figure import Figure
 
     batch = len(image) // n_views
-    figure = Figure(figsize=(2.3 * batch, 2.5 * 2 * n_views))
-    axes = figure.subplots(2 * n_views, batch, squeeze=False, gridspec_kw=_GRID)
-    for row, (images, what) in enumerate([(image, "view"), (target, "target")] * n_views):
-        view = row // 2
+    width, height = image.shape[2:4]
+    step = round(1.15 * height)  # two lines of a title stand above each plane
+    # one picture of all planes: axes for each would take matplotlib a second to lay out
+    shown = np.full((2 * n_views * step, batch * (width + 1)), np.nan, dtype=np.float32)
+    titles = []
+    for row in range(2 * n_views):
         for b in range(batch):
-            n = view * batch + b
-            axis = axes[row][b]
-            plane = images[n, 0, :, :, images.shape[-1] // 2].float().cpu().numpy()
-            axis.imshow(plane.T, cmap="gray", origin="lower", vmin=-2, vmax=3, interpolation="nearest")
-            axis.set_axis_off()
-            title = f"view {view + 1}: {params.protocols[n]}" if what == "view" else "target"
-            axis.set_title(_wrapped(title), fontsize=6)
+            n, (top, left) = row // 2 * batch + b, ((row + 1) * step - height, b * (width + 1))
+            plane = (target if row % 2 else image)[n, 0, :, :, image.shape[-1] // 2].float().cpu().numpy()
+            shown[top : top + height, left : left + width] = plane.T[::-1]
+            title = "target" if row % 2 else f"view {row // 2 + 1}: {params.protocols[n]}"
+            titles.append((left + width / 2, top - 0.6, _wrapped(title)))
+    inches = _INCHES / width
+    figure = Figure(figsize=(inches * shown.shape[1], inches * shown.shape[0]))
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.imshow(shown, cmap="gray", vmin=-2, vmax=3, interpolation="nearest", aspect="auto")
+    axis.set_axis_off()
+    for x, y, title in titles:
+        axis.text(x - 0.5, y - 0.5, title, ha="center", va="bottom", fontsize=6)
     return atomic_write(path, lambda part: figure.savefig(part, dpi=110))
 
 

@@ -1,4 +1,4 @@
-"""``python -m scripts``: cohort, gallery, demo, and what it says to a wrong command line."""
+"""``python -m scripts``: cohort, gallery, and what it says to a wrong command line."""
 
 from __future__ import annotations
 
@@ -109,49 +109,3 @@ def test_command_ends_with_status_1(execute: Callable[..., subprocess.CompletedP
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
-
-
-QUICK_DEMO = """
-from scripts import demo
-from scripts.__main__ import main
-WIDTHS = [4, 4, 8, 8, 8]
-QUICK = {
-    "pretrain_seqinv": {"features": WIDTHS, "batch_size": 2, "epoch_length": 2,
-                        "split_fractions": [0.5, 0.2], "embedded::spacing": 4.0},
-    "ixi_denoise": {"features": [*WIDTHS, 4], "epoch_length": 2, "overlap": 0.125},
-}
-demo._SPACING = 4.0
-run_bundle = demo.run_bundle
-def quick(names, settings, bundle):
-    few = {"anatomies": 8} if bundle == "pretrain_seqinv" and "evaluate.json" in names else {}
-    run_bundle(names, {**settings, **QUICK[bundle], **few}, bundle)
-demo.run_bundle = quick
-main()
-"""
-
-
-def test_demo_ends_with_measures_places_and_the_next_command(
-    execute: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
-    """The demo, made quick by settings on top of its own; .ci/run has it as it is."""
-    out = tmp_path / "demo"
-    options = ["--out", str(out), "--subjects", "6", "--max_epochs", "1", "--tasks", "ixi_denoise"]
-    options += ["--task_epochs", "1", "--heads", "3"]
-    done = execute([sys.executable, "-c", QUICK_DEMO, "demo", *options])
-    assert done.returncode == 0, done.stderr
-    for path in ("models/model.pt", "eval/invariance.csv", "eval/views_epoch0001.png"):
-        assert str(out / path) in done.stdout
-        assert (out / path).stat().st_size > 1000
-    assert f"sqlite:///{out / 'mlruns.db'}" in done.stdout
-    assert "retrieval_top1 (pooled)" in done.stdout
-    last = [line.strip() for line in done.stdout.strip().splitlines()[-2:]]
-    assert last == [
-        f"python -m monai.bundle run --config_file bundles/{name}/configs/train.json"
-        for name in ("pretrain_seqinv", "ixi_seg")
-    ]
-    summary = pd.read_csv(out / "ixi_denoise" / "eval" / "summary.csv")
-    gain = summary[summary["metric"] == "PSNR_gain"].set_index("site")["mean"]
-    assert set(gain.index) == {"Guys", "HH", "IOP"}
-    assert all(re.search(rf"ixi_denoise +{site} +PSNR_gain +{value:.3f}", done.stdout) for site, value in gain.items())
-    table = pd.read_csv(out / "eval" / "invariance.csv")
-    assert set(table["encoder"]) == {"pretrained", "random"}

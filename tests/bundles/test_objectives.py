@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.bundles.conftest import TINY
 
 Settings = Callable[..., dict[str, Any]]
 Run = Callable[..., ConfigWorkflow]
+Shared = Callable[[str, Callable[[Path], Any]], Any]
 
 # as the tests of the other overlays: two epochs of two steps
 ALL: dict[str, Any] = {"max_epochs": 2, "val_interval": 1, "picture_interval": 1, "voxel_projection": [8, 4]}
@@ -39,20 +41,16 @@ def overlay(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture(scope="module")
-def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """One folder an overlay, for all tests of this module that a worker runs."""
-    folders: dict[str, Path] = {}
-    return lambda overlay: folders.setdefault(overlay, tmp_path_factory.mktemp(overlay.removesuffix(".json")))
-
-
 @pytest.fixture
-def trained_objective(overlay: str, folder_of: Callable[[str], Path], settings_in: Settings, run_here: Run) -> Path:
-    """A training by an overlay, run once."""
-    folder = folder_of(overlay)
-    if not (folder / "models" / "model.pt").is_file():
+def trained_objective(overlay: str, shared: Shared, settings_in: Settings, run_here: Run) -> Path:
+    """A training by an overlay, run once for all workers."""
+
+    def make(folder: Path) -> Path:
         run_here(["train.json", overlay], settings_of(overlay, folder, settings_in))
-    return folder
+        return folder
+
+    made: Path = shared(f"trained_by_{overlay.removesuffix('.json')}", make)
+    return made
 
 
 def settings_of(overlay: str, folder: Path, settings_in: Settings, **changed: Any) -> dict[str, Any]:
@@ -77,11 +75,12 @@ def test_leaves_weights_losses_and_pictures(
 
 
 def test_its_encoder_is_measured_and_embeds(
-    overlay: str, trained_objective: Path, settings_in: Settings, run_here: Run, workflow_of: Run
+    overlay: str, trained_objective: Path, settings_in: Settings, run_here: Run, workflow_of: Run, tmp_path: Path
 ) -> None:
-    settings = settings_of(overlay, trained_objective, settings_in, anatomies=4)
+    shutil.copytree(trained_objective, tmp_path, dirs_exist_ok=True)
+    settings = settings_of(overlay, tmp_path, settings_in, anatomies=4)
     run_here(["train.json", overlay, "evaluate.json"], settings)
-    table = pd.read_csv(trained_objective / "eval" / "invariance.csv")
+    table = pd.read_csv(tmp_path / "eval" / "invariance.csv")
     assert set(table["encoder"]) == {"pretrained", "random"}
     own = {"features": TINY["features"], "ckpt_dir": settings["ckpt_dir"], "image": "scan.nii.gz"}
     workflow = workflow_of(["inference.json"], own, "infer")

@@ -53,3 +53,22 @@ def test_a_plain_and_a_dry_run_refuse_them_before_any_work(given: dict[str, Any]
         with pytest.raises(InputError, match=f"{next(iter(given))} is .*: give a"):
             run(str(Path(__file__).with_name("tiny.json")), out=str(tmp_path / "out"), dry_run=dry, **given)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        *(
+            ({name: "x"}, f"--{name} is for --launcher slurm")
+            for name in ("partition", "account", "constraint", "setup")
+        ),
+        ({"memory_gb": 8}, "--memory_gb is for --launcher slurm"),
+        ({"cpus": 2}, "--cpus is of a launcher's jobs: add --launcher local"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_nobody_would_read_is_refused(given: dict[str, Any], match: str, tmp_path: Path) -> None:
+    for dry in (True, False):
+        with pytest.raises(InputError, match=match):
+            run(str(Path(__file__).with_name("tiny.json")), out=str(tmp_path / "out"), dry_run=dry, **given)
+    assert not (tmp_path / "out").exists()

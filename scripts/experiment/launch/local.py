@@ -19,7 +19,6 @@ __all__ = ["LocalJobs", "Machine"]
 T = TypeVar("T")
 
 _NO_LIMIT = 60 * 24 * 365
-_OF_SLURM = ("memory_gb", "partition", "account", "constraint", "setup")
 
 
 class Machine:
@@ -34,9 +33,7 @@ class Machine:
     """
 
     def __init__(self, options: LaunchOptions) -> None:
-        for name in _OF_SLURM:
-            if getattr(options, name):
-                raise InputError(f"--{name} is for --launcher slurm: leave it out on this machine")
+        options.refuse_unread("local")
         devices = _devices()
         gpus = min(1, len(devices)) if options.gpus is None else int(options.gpus)
         if gpus > len(devices):

@@ -13,6 +13,7 @@ __all__ = ["LAUNCHERS", "LaunchOptions"]
 
 LAUNCHERS = ("local", "slurm")
 _SMALLEST = {"jobs": 1, "gpus": 0, "cpus": 1, "minutes": 1}
+_OF_SLURM = ("memory_gb", "partition", "account", "constraint", "setup")
 _SLURM = {"gpus": 1, "cpus": 8, "memory_gb": 32.0, "minutes": 720}
 
 
@@ -73,6 +74,18 @@ class LaunchOptions:
         if unknown:
             raise InputError(f"no option --{unknown[0]}: there are --{', --'.join(cls.__dataclass_fields__)}")
         return cls(**{name: value for name, value in given.items() if is_given(value)})
+
+    def refuse_unread(self, launcher: str | None) -> None:
+        """Refuse options that nobody reads with this launcher, or without one.
+
+        Raises:
+            InputError: for the first of them.
+        """
+        for name in _OF_SLURM if launcher != "slurm" else ():
+            if getattr(self, name):
+                raise InputError(f"--{name} is for --launcher slurm: leave it out on this machine")
+        if self.cpus and not launcher:
+            raise InputError("--cpus is of a launcher's jobs: add --launcher local, or leave it out")
 
     def on_slurm(self) -> dict[str, Any]:
         """Return what submitit's AutoExecutor is told for Slurm."""
