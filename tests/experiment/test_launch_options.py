@@ -63,6 +63,8 @@ def test_a_plain_and_a_dry_run_refuse_them_before_any_work(given: dict[str, Any]
             for name in ("partition", "account", "constraint", "setup")
         ),
         ({"memory_gb": 8}, "--memory_gb is for --launcher slurm"),
+        ({"launcher": "pbs"}, "launcher is 'pbs': choose one of local, slurm"),
+        ({"seeds": "-1"}, "seeds -1: give whole numbers, 0 or more"),
         ({"cpus": 2}, "--cpus is of a launcher's jobs: add --launcher local"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from scripts.errors import InputError
 from scripts.experiment.launch.local import LocalJobs, Machine
-from scripts.experiment.launch.options import LAUNCHERS, LaunchOptions
+from scripts.experiment.launch.options import LaunchOptions
 from scripts.experiment.launch.slurm import array_id, ended, submit_arrays
 from scripts.experiment.launch.work import JobError, Launcher
 from scripts.parallel import progress_bar, run_jobs
@@ -71,10 +71,9 @@ def submit_stages(
     Raises:
         InputError: no such launcher, no submitit, no Slurm here, or Slurm refuses the jobs.
     """
-    if launcher not in LAUNCHERS:
-        raise InputError(f"launcher is {launcher!r}: choose one of {', '.join(LAUNCHERS)}")
-    submitit = _submitit()
     options = options or LaunchOptions()
+    options.refuse_unread(launcher)
+    submitit = _submitit()
     todo = [(stage, items) for stage, items in stages if items]
     folder = folder.resolve() / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     teller = _Teller(title, headline, folder, Launch[T]())

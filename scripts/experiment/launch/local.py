@@ -29,11 +29,10 @@ class Machine:
         minutes: time limit of a job [min].
 
     Raises:
-        InputError: an option that only Slurm has, or more GPUs than there are.
+        InputError: more GPUs than there are.
     """
 
     def __init__(self, options: LaunchOptions) -> None:
-        options.refuse_unread("local")
         devices = _devices()
         gpus = min(1, len(devices)) if options.gpus is None else int(options.gpus)
         if gpus > len(devices):

@@ -79,8 +79,10 @@ class LaunchOptions:
         """Refuse options that nobody reads with this launcher, or without one.
 
         Raises:
-            InputError: for the first of them.
+            InputError: for the first of them, or a launcher that there is not.
         """
+        if launcher and launcher not in LAUNCHERS:
+            raise InputError(f"launcher is {launcher!r}: choose one of {', '.join(LAUNCHERS)}")
         for name in _OF_SLURM if launcher != "slurm" else ():
             if getattr(self, name):
                 raise InputError(f"--{name} is for --launcher slurm: leave it out on this machine")
