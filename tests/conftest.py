@@ -8,7 +8,7 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +31,6 @@ pytest_plugins = ["tests.packed_bundles"]
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY = Path("/dev/shm")  # a file system in memory, on Linux
 ROOM = 4 << 30  # bytes
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 READY_STORE = "mlruns.db"
 RUNNING = stop_spawning()  # what forks in the place of new Pythons, where this is a fork of it
 
@@ -63,9 +62,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     stack.enter_context(commands.spawning())
 
 
-def pytest_xdist_auto_num_workers() -> int:
+@pytest.hookimpl(wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     """Return one more than there are cores, as tests wait for each other and for what they start."""
-    return CORES + 1
+    return (yield) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -85,8 +85,6 @@ def run(
         seeds=_numbers(seeds, "seeds", int),
         study=is_on(study, "study"),
     )
-    if any(seed < 0 for seed in choice.seeds or ()):
-        raise InputError(f"seeds {seeds}: give whole numbers, 0 or more, joined by commas")
     folder = Path(out) if out else Path("experiments") / (grid or chosen.name)
     given: dict[str, Any] = {
         "jobs": jobs,

@@ -35,7 +35,7 @@ class Commands:
     def __init__(self, store: Path, running: tuple[str, Mapping[str, str]] | None = None) -> None:
         self.store = store
         self._server: subprocess.Popen[bytes] | None = None
-        self._runs = running is not None
+        self._inherited = running is not None
         # that of the tests and not of the first command, which may be the one that has another
         mine = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         plain = {name: value for name, value in mine.items() if name != "PYTHONPATH"}
@@ -88,7 +88,7 @@ class Commands:
         if self._server is not None:
             self._server.kill()
             self._server.wait()
-            self._server, self._runs = None, False
+        self._server = None
 
     @contextlib.contextmanager
     def spawning(self) -> Iterator[None]:
@@ -103,7 +103,7 @@ class Commands:
 
     def _serve(self) -> None:
         """Start the server, if it does not run yet."""
-        if self._runs:
+        if self._inherited or self._server is not None:
             return
         with listen(self._address) as listener:
             self._server = subprocess.Popen(
@@ -114,4 +114,3 @@ class Commands:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[listener.fileno()],
             )
-        self._runs = True

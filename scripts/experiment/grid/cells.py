@@ -206,3 +206,6 @@ def _check(preset: Preset, choice: Choice) -> None:
     for fraction in choice.fractions or ():
         if not 0 < fraction <= 1:
             raise InputError(f"label_fraction {fraction} is no share: choose above 0 and up to 1, such as 0.1")
+    for seed in choice.seeds or ():
+        if seed < 0:
+            raise InputError(f"seeds {seed}: give whole numbers, 0 or more, joined by commas")
