@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.limits import check_settings
-from scripts.literals import command_word, literal, literals
+from scripts.literals import command_word, literals
 from scripts.tasks import PRETRAIN_BUNDLE, TASKS
 
 __all__ = ["BUNDLES", "BUNDLE_NAMES", "ROOT", "bundle_command", "run_bundle", "run_configs"]
@@ -52,18 +51,14 @@ def run_configs(
         own_logging: whether logging is set up already and stays as it is.
 
     Raises:
-        InputError: see `scripts.limits.check_settings`, and whatever the config refuses.
+        InputError: whatever the config refuses.
     """
     from monai.bundle import ConfigWorkflow
 
-    from scripts.merged_config import config_text
-
-    names = [str(path) for path in files]
     given = {**(overrides or {}), **literals(settings)}
-    check_settings(names, given)
-    workflow = ConfigWorkflow(config_file=names, logging_file=False if own_logging else None, **given)
-    # no command line tells what MLflow keeps of it
-    workflow.parser["merged_config"] = literal(config_text(workflow.parser))
+    workflow = ConfigWorkflow(
+        config_file=[str(path) for path in files], logging_file=False if own_logging else None, **given
+    )
     workflow.initialize()
     workflow.run()
     workflow.finalize()

@@ -1,17 +1,16 @@
-"""What the settings of the bundles may be: names that a config has, numbers within bounds, places that are words."""
+"""What the settings of the bundles may be: numbers within bounds, places that are words."""
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from scripts.errors import InputError
 from scripts.switches import is_given, is_on
 
-__all__ = ["LIMITS", "Limit", "check_device", "check_settings"]
+__all__ = ["LIMITS", "Limit", "check_device", "check_values"]
 
 Check = Callable[[str, Any], None]
 
@@ -86,29 +85,21 @@ _CHOICES = {"nan": ("error", "zero")}
 _READ = ("$", "@", "%")
 
 
-def check_settings(files: str | Sequence[str], given: Mapping[str, Any]) -> None:
-    """Refuse what no config has, and values that no run can have, before any of it is used.
+def check_values(config: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse values that no run can have, before any of them is used.
 
     Args:
-        files: configs, in the order in which they are merged, as MONAI takes them.
-        given: id -> value, in the place of what the files say.
+        config: as merged of files and of what was set in their place.
+        known: the bundle's own configs, whose lists are as long as the network, or the space, asks for.
 
     Raises:
-        InputError: an unknown id, with those of the nearest names, or a value out of bounds, with the bounds.
+        InputError: a value out of bounds, with the bounds.
     """
-    from monai.bundle import ConfigParser
-
-    parser = ConfigParser()
-    parser.read_config(files)
-    defaults = dict(parser.get())
-    for name in given:
-        _check_id(parser, name.lstrip("+"))
-    for name, value in given.items():
-        if not name.startswith("+"):
-            parser[name] = value
-    for name, value in dict(parser.get()).items():
+    for name, value in config.items():
         if not (isinstance(value, str) and value.startswith(_READ)):
-            _check_value(name, value, defaults.get(name))
+            defaults = [each[name] for each in known if name in each]
+            of_its_kind = (default for default in defaults if type(default) is type(value))
+            _check_value(name, value, next(of_its_kind, defaults[0] if defaults else None))
 
 
 def check_device(name: str, value: Any) -> None:
@@ -150,29 +141,3 @@ def _check_value(name: str, value: Any, default: Any) -> None:
         raise InputError(f"{name}={value!r} is unknown: choose {' or '.join(_CHOICES[name])}")
     if name == "device":
         check_device(name, value)
-
-
-def _check_id(parser: Any, name: str) -> None:
-    """Refuse an id that a config does not have; a component may be given arguments that it does not name."""
-    above, _, last = name.replace("#", "::").rpartition("::")
-    parent = parser.get(above)
-    is_component = isinstance(parent, dict) and bool(above) and "_target_" in parent
-    if isinstance(parent, dict) and last in parent:
-        return
-    if is_component and not difflib.get_close_matches(last, parent, cutoff=0.8):
-        return
-    if isinstance(parent, list) and last.isdecimal() and int(last) < len(parent):
-        return
-    known = list(_ids(parser.get()))
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) or difflib.get_close_matches(
-        last, [known_id for known_id in known if "::" not in known_id], n=3, cutoff=0.4
-    )
-    hint = f"did you mean {' or '.join(near)}?" if near else "the config names what there is"
-    raise InputError(f"--{name}: the config has no such setting; {hint}")
-
-
-def _ids(node: Any, above: str = "") -> Iterator[str]:
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        yield f"{above}{key}"
-        yield from _ids(value, f"{above}{key}::")

@@ -1,58 +1,36 @@
-"""The config that a run is made of: its files, merged, with what was typed in their place."""
+"""The config that a run is made of: its files, merged, with what was set in their place."""
 
 from __future__ import annotations
 
+import gc
 import json
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import fire
 from monai.bundle import ConfigParser
+from monai.bundle.reference_resolver import ReferenceResolver
 
-__all__ = ["config_text", "typed_config", "typed_options", "typed_settings"]
-
-# options of monai's commands themselves
-_OWN = (
-    *("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"),
-    *("workflow_name", "workflow_type", "properties_path"),
-)
+__all__ = ["config_text", "running_config"]
 
 
-def config_text(parser: ConfigParser) -> str:
-    """Return the config that a parser has read, as JSON: references and expressions as they are written."""
-    parser.resolve_macro_and_relative_ids()
-    config = {key: value for key, value in parser.get().items() if key != ConfigParser.meta_key}
-    return json.dumps(config, default=str)
+def running_config(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the merged config of a run, macros and relative ids in place, references and expressions as written.
 
-
-def typed_config() -> str | None:
-    """Return the config of this process's command line as `config_text` does, None if it runs none."""
-    options = typed_options(sys.argv)
-    if options is None:
-        return None
-    parser = ConfigParser()
-    parser.read_config(options["config_file"])
-    parser.update(typed_settings(options))
-    return config_text(parser)
-
-
-def typed_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of a command line's options that take the place of what its configs say."""
-    return {key: value for key, value in options.items() if key not in _OWN}
-
-
-def typed_options(words: Sequence[str]) -> dict[str, Any] | None:
-    """Return the options of a command line, those of its ``args_file`` among them; None if it runs no config.
+    MONAI hands a component nothing of the config that it stands in, whoever runs it: a command line, `monai.bundle.run`
+    called from Python, a workflow. All that an expression sees is what was resolved before it, which the run's own
+    resolver keeps beside the config.
 
     Args:
-        words: as in `sys.argv`.
+        resolved: ``$__local_refs`` of the config.
     """
-    if Path(words[0]).parts[-3:] != ("monai", "bundle", "__main__.py") or words[1:2] not in (["run"], ["run_workflow"]):
-        return None
-    options: dict[str, Any] = {}
-    fire.Fire(lambda *_, **typed: options.update(typed), command=list(words[2:]))
-    if "args_file" in options:
-        options = {**ConfigParser.load_config_file(options["args_file"]), **options}
-    return options if "config_file" in options else None
+    (resolver,) = (
+        each for each in gc.get_objects() if type(each) is ReferenceResolver and each.resolved_content is resolved
+    )
+    config: dict[str, Any] = resolver.items[""].get_config()
+    return config
+
+
+def config_text(resolved: Mapping[str, Any]) -> str:
+    """Return the `running_config` as JSON, without the bundle's metadata."""
+    config = {key: value for key, value in running_config(resolved).items() if key != ConfigParser.meta_key}
+    return json.dumps(config, default=str)

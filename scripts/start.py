@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import platform
-import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from scripts.errors import report_input_errors
-from scripts.limits import check_settings
-from scripts.merged_config import typed_options, typed_settings
+from scripts.limits import check_values
+from scripts.merged_config import running_config
 from scripts.ranks import rank
+from scripts.setting_names import check_names
 
-__all__ = ["keep_freed_memory", "start"]
+__all__ = ["keep_freed_memory", "own_configs", "start"]
 
 logger = logging.getLogger(__name__)
 
@@ -21,24 +24,33 @@ logger = logging.getLogger(__name__)
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
-def start(bundle_root: str) -> None:
-    """Check what was typed and say that a run has begun.
+def start(bundle_root: str, resolved: Mapping[str, Any]) -> None:
+    """Check the config, as merged, and say that a run has begun.
 
     From now on wrong input ends it with one line, and it keeps the memory that it frees.
 
     Args:
         bundle_root: folder of the bundle.
+        resolved: ``$__local_refs`` of the config.
 
     Raises:
-        InputError: a setting was typed that the configs do not have, or a value that none can have.
+        InputError: a setting that the configs do not have, or a value that none can have.
     """
     report_input_errors()
-    options = typed_options(sys.argv)
-    if options is not None:
-        check_settings(options["config_file"], typed_settings(options))
+    config = running_config(resolved)
+    known = own_configs(bundle_root)
+    check_names(config, known)
+    check_values(config, known)
     keep_freed_memory()
     if rank() == 0:  # data and network may take minutes until the first step
         logger.info("%s: getting data and network ready", Path(bundle_root).resolve().name)
+
+
+def own_configs(bundle_root: str | Path) -> list[dict[str, Any]]:
+    """Return the configs that a bundle comes with, its training or inference and then their overlays."""
+    paths = [path for path in Path(bundle_root, "configs").glob("*.json") if path.name != "metadata.json"]
+    paths.sort(key=lambda path: (path.name not in ("train.json", "inference.json"), path.name))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def keep_freed_memory() -> bool:

@@ -6,6 +6,7 @@ import gc
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -38,8 +39,11 @@ RUNNING = stop_spawning()  # what forks in the place of new Pythons, where this 
 def pytest_configure() -> None:
     """Keep temporary files in memory where there is room: every MLflow store waits for a disk hundreds of times.
 
-    Modules are kept compiled, also where the environment says otherwise: hundreds of processes import them.
+    Modules are kept compiled, also where the environment says otherwise: hundreds of processes import them. Commands
+    heed Ctrl-C, also where a shell began the tests in the background, where all would ignore it.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:

@@ -56,7 +56,7 @@ def test_command_ends_with_one_line_and_status_1(
         ({"batch_size": 6}, "5 subjects are fewer than a batch of 6 different ones"),
         ({"batch_size": 0}, "batch_size"),
         ({"patch_size": 40}, "multiple of 16"),
-        ({"n_views": 1}, "at least 2 views"),
+        ({"n_views": 1}, "n_views=1 is out of bounds: give a whole number from 2"),
         ({"r2_from": "r3"}, "r3"),
         ({"augmentation": {"rotate": 3}}, "rotate"),
         ({"units": {"r1": "furlong"}}, "furlong"),

@@ -193,7 +193,7 @@ def test_a_setting_that_it_does_not_have_is_told(one_packed: Any) -> None:
     for inside in (True, False):
         with pytest.raises(AssertionError) as caught:
             one_packed.run("train.json", inside=inside, max_epoch=1)
-        assert "error: --max_epoch: the config has no such setting; did you mean max_epochs" in str(caught.value)
+        assert "error: max_epoch: the config has no such setting; did you mean max_epochs" in str(caught.value)
 
 
 def test_its_page_holds_no_command_or_link_of_the_checkout(packed: Any) -> None:
