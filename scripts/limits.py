@@ -139,5 +139,3 @@ def _check_value(name: str, value: Any, default: Any) -> None:
         is_on(value, name)
     if name in _CHOICES and value not in _CHOICES[name]:
         raise InputError(f"{name}={value!r} is unknown: choose {' or '.join(_CHOICES[name])}")
-    if name == "device":
-        check_device(name, value)

@@ -8,13 +8,16 @@ import logging
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scripts.errors import report_input_errors
-from scripts.limits import check_values
+from scripts.limits import check_device, check_values
 from scripts.merged_config import running_config
 from scripts.ranks import rank
 from scripts.setting_names import check_names
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["keep_freed_memory", "own_configs", "start"]
 
@@ -24,23 +27,25 @@ logger = logging.getLogger(__name__)
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
-def start(bundle_root: str, resolved: Mapping[str, Any]) -> None:
+def start(bundle_root: str, device: torch.device | str, resolved: Mapping[str, Any]) -> None:
     """Check the config, as merged, and say that a run has begun.
 
     From now on wrong input ends it with one line, and it keeps the memory that it frees.
 
     Args:
         bundle_root: folder of the bundle.
+        device: that the run takes.
         resolved: ``$__local_refs`` of the config.
 
     Raises:
-        InputError: a setting that the configs do not have, or a value that none can have.
+        InputError: a setting that the configs do not have, a value that none can have, a device that is not here.
     """
     report_input_errors()
     config = running_config(resolved)
     known = own_configs(bundle_root)
     check_names(config, known)
     check_values(config, known)
+    check_device("device", device)
     keep_freed_memory()
     if rank() == 0:  # data and network may take minutes until the first step
         logger.info("%s: getting data and network ready", Path(bundle_root).resolve().name)
