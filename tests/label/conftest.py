@@ -15,6 +15,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,18 +120,16 @@ class Answer:
 class Server:
     """``python -m scripts label``, started and stopped as in a terminal."""
 
-    def __init__(self, words: list[str], log: Path, environment: dict[str, str], port: int) -> None:
+    def __init__(self, words: list[str], log: Path, begin: Callable[..., subprocess.Popen[Any]]) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
         self.log = log
         self.token = ""
+        command = [sys.executable, "-m", "scripts", "label", *words, "--port", str(port)]
         with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "scripts", "label", *words, "--port", str(port)],
-                cwd=ROOT,
-                env=environment,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
+            self.process = begin(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
 
     def wait(self) -> None:
         """Wait until it answers."""
@@ -208,16 +207,14 @@ class Server:
 
 @pytest.fixture(scope="session")
 def start(
-    monailabel: None, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    monailabel: None, commands: Commands, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Server]]:
-    """Start a server with some options and wait until it answers."""
+    """Start a server with some options and wait until it answers; ``anew``, in a new process of Python, not a fork."""
     running: list[Server] = []
 
-    def make(*words: str) -> Server:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        server = Server(list(words), tmp_path_factory.mktemp("log") / "server.txt", environment, port)
+    def make(*words: str, anew: bool = False) -> Server:
+        begin = partial(subprocess.Popen if anew else commands.start, env=environment)
+        server = Server(list(words), tmp_path_factory.mktemp("log") / "server.txt", begin)
         running.append(server)
         server.wait()
         return server
