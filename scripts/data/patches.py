@@ -28,6 +28,8 @@ __all__ = ["PatchDataset", "VolumeDataset"]
 _PATCH = 4  # first word of the entropy, see scripts.data.regions
 _VERSION = 3  # raised whenever a cached volume is made differently by the same transforms
 
+_DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, OSError)
+
 logger = logging.getLogger(__name__)
 
 
@@ -69,14 +71,17 @@ class VolumeDataset(PersistentDataset):
         if self.cache_dir is None:
             return self._made(item_transformed)
         path = self._cache_file(item_transformed)
-        if not path.is_file():
-            made = _plain(convert_to_tensor(self._made(item_transformed), convert_numeric=False, track_meta=True))
-            atomic_write(path, lambda part: torch.save(made, part))
+        if path.is_file():
+            try:
+                return torch.load(path, weights_only=True, mmap=True)
+            except _DAMAGE:
+                logger.warning("%s was damaged and is made again", path)
+        made = _plain(convert_to_tensor(self._made(item_transformed), convert_numeric=False, track_meta=True))
+        atomic_write(path, lambda part: torch.save(made, part))
         try:
             return torch.load(path, weights_only=True, mmap=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-            msg = f"{path} is damaged: delete it, it is made again"
-            raise InputError(msg) from error
+        except _DAMAGE as error:
+            raise InputError(f"{path} cannot be read back: check that disk, or give another --cache_dir") from error
 
     def _made(self, item: Any) -> Any:
         try:

@@ -6,7 +6,6 @@ import hashlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +13,8 @@ from torch import nn
 from scripts.errors import InputError
 from scripts.networks.encoder_weights import freeze_encoder, load_decoder, load_encoder
 from scripts.switches import is_given, is_on
-from scripts.weights.archive import check_archive, check_numbers
+from scripts.weights.archive import check_numbers
+from scripts.weights.encoder_state import read_network_state
 
 __all__ = ["TaskNetwork", "load_model", "task_network"]
 
@@ -120,7 +120,7 @@ def load_model(network: nn.Module, path: str | Path, train_command: str) -> nn.M
 
     Args:
         network: the network.
-        path: a state dict, such as the ``model.pt`` that training writes.
+        path: such as the ``model.pt`` that training writes, see `read_network_state`.
         train_command: makes the file; named where there is none.
 
     Raises:
@@ -136,14 +136,7 @@ def load_model(network: nn.Module, path: str | Path, train_command: str) -> nn.M
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such weights file; make one with `{train_command}` or name another")
-    check_archive(path)
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-        state = content.get("model", content)
-    except Exception as error:
-        raise InputError(
-            f"{path} is no weights file of torch, or damaged: copy it again, or make one with `{train_command}`"
-        ) from error
+    state = read_network_state(path)
     check_numbers(path, state)
     try:
         network.load_state_dict(state)

@@ -10,7 +10,7 @@ from typing import Any
 
 from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError
-from scripts.limits import check_device
+from scripts.limits import check_device, check_values
 from scripts.package.bake import inference_settings
 from scripts.weights.provenance import provenance_of, weights_file
 from scripts.weights.shipped import shipped_weights
@@ -47,10 +47,13 @@ def checked_settings(bundle: str | Path, weights: str | Path | None, given: Mapp
         InputError: for whatever of this does not fit.
     """
     folder, config = _read_bundle(bundle)
-    typed = {name: _checked(name, value) for name, value in given.items()}
+    typed = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     unknown = next((name for name in typed if name not in config), None)
     if unknown is not None:
         raise InputError(f"{folder / 'configs' / 'inference.json'} has no setting {unknown}: leave its option out")
+    check_values(typed, [config])
+    if "device" in typed:
+        check_device("device", typed["device"])
     path, known, remarks = _network(folder, str(bundle), config, weights)
     settings = {**known, **({} if path is None else {"weights_path": str(path)}), **typed, "bundle_root": str(folder)}
     return Wanted(folder, config, settings, remarks)
@@ -90,25 +93,3 @@ def _read_bundle(bundle: str | Path) -> tuple[Path, dict[str, Any]]:
         return folder.resolve(), dict(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise InputError(f"{path} is no JSON ({error}): mend it") from error
-
-
-def _checked(name: str, value: Any) -> Any:
-    """Return the value of a setting in the type that a config takes."""
-    if name == "spacing":
-        if str(value).lower() in ("none", "null"):
-            return "none"
-        if type(value) in (int, float) and 0 < value < 100:
-            return float(value)
-        raise InputError(f"--spacing {value}: give a voxel size in mm, such as 1.0, or none")
-    if name == "features":
-        if isinstance(value, (list, tuple)) and all(isinstance(n, int) and n > 0 for n in value):
-            return list(value)
-        raise InputError(f'--features {value}: give the widths of the network, such as "[64,128,256,512,768,32]"')
-    if name == "patch_size":
-        if isinstance(value, int) and value > 0 and value % 16 == 0:
-            return value
-        raise InputError(f"--patch_size {value}: give a multiple of 16 voxels, such as 96")
-    if name == "device":
-        check_device("--device", value)
-        return str(value)
-    return value

@@ -1,4 +1,4 @@
-"""The encoder's and the decoder's tensors in a weights file, whatever form that has."""
+"""The tensors in a weights file, whatever form that has: an encoder's, a decoder's, a whole network's."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ __all__ = [
     "encoder_file",
     "read_decoder_state",
     "read_encoder_state",
+    "read_network_state",
 ]
 
 TRAIN_ENCODER = f"python -m monai.bundle run --config_file bundles/{PRETRAIN_BUNDLE}/configs/train.json"
@@ -86,6 +87,21 @@ def read_decoder_state(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
+def read_network_state(path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a whole network in a weights file, under their own names.
+
+    Known forms: a state dict and a training checkpoint, each also with the prefixes of torch.compile and DDP; and
+    ``.safetensors``. No code in the file is run.
+
+    Raises:
+        InputError: not a weights file, one without tensors, or one with more than them.
+    """
+    state = {_bare(key): value for key, value in _tensors(_read(Path(path)), _WHOLE).items()}
+    if not state:
+        raise InputError(f"{path}: holds no tensors; take a model.pt of this network")
+    return state
+
+
 def encoder_file(path: str | Path) -> Path:
     """Return the weights file at a path, which may be the folder of a bundle.
 
@@ -116,7 +132,7 @@ def _read(path: Path) -> Any:
                 "read it once with torch.load(..., weights_only=False) and save the state dict alone"
             ) from error
         raise InputError(f"{path}: is no weights file of torch, or damaged; copy or download it again") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # whatever the unpickler stumbles over in what is no pickle
         raise InputError(f"{path}: is no weights file of torch, or damaged; copy or download it again") from error
 
 

@@ -195,11 +195,11 @@ def test_embeds_with_the_pretraining_bundle(root: Path, scan: Callable[..., Path
         ({"weights": "none.pt"}, "none.pt: no such weights file; make one with `python -m monai.bundle run "
                                  "--config_file bundles/ixi_seg/configs/train.json`"),
         ({"features": [4, 4, 8, 8, 16, 4]}, "does not hold this network"),
-        ({"features": "small"}, "--features small: give the widths"),
-        ({"spacing": "fine"}, "--spacing fine: give a voxel size in mm"),
-        ({"spacing": -1}, "--spacing -1: give a voxel size in mm"),
-        ({"patch_size": 50}, "--patch_size 50: give a multiple of 16"),
-        ({"device": "gpu"}, "--device=gpu cannot be used here: choose cpu"),
+        ({"features": "small"}, "features='small' is no such list: give 6 of them"),
+        ({"spacing": "fine"}, "spacing='fine' is out of bounds: give a number from 0.05 to 20 or none"),
+        ({"spacing": -1}, "spacing=-1 is out of bounds: give a number from 0.05"),
+        ({"patch_size": 50}, "patch_size=50 is out of bounds: give a multiple of 16"),
+        ({"device": "gpu"}, "device=gpu cannot be used here: choose cpu"),
     ],
     ids=[
         *("bundle", "no image", "image", "weights", "other widths", "features", "spacing", "negative", "windows"),

@@ -217,17 +217,26 @@ class TestCache:
         assert [(p, p.stat().st_mtime_ns) for p in (tmp_path / "cache").iterdir()] == [(path, time)]
 
     @pytest.mark.parametrize("damage", ["half", "empty", "text", "zip"])
-    def test_a_damaged_file_is_named(self, entries: Entries, tmp_path: Path, damage: str) -> None:
+    def test_a_damaged_file_is_made_again(
+        self, entries: Entries, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
         data = VolumeDataset(entries[:1], Compose(steady()), tmp_path / "cache")
-        data.prepare("volume")
+        before = data[0]
         (path,) = (tmp_path / "cache").iterdir()
         whole = path.read_bytes()
+        path.unlink()  # ``before`` is mapped from it
         path.write_bytes({"half": whole[: len(whole) // 2], "empty": b"", "text": b"x\n", "zip": b"PK\x03\x04"}[damage])
-        with pytest.raises(InputError, match=rf"{path.name} is damaged: delete it, it is made again") as caught:
+        assert_same(data[0], before)
+        assert f"{path} was damaged and is made again" in caplog.messages
+        assert path.stat().st_size == len(whole)
+
+    def test_a_disk_that_gives_back_other_bytes_is_told(
+        self, entries: Entries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = VolumeDataset(entries[:1], Compose(steady()), tmp_path / "cache")
+        monkeypatch.setattr("scripts.data.patches.torch.save", lambda made, part: part.write_bytes(b"x"))
+        with pytest.raises(InputError, match=r"\.pt cannot be read back: check that disk"):
             data[0]
-        assert "\n" not in str(caught.value)
-        path.unlink()
-        data[0]
 
     def test_changing_an_item_leaves_the_cache_alone(self, entries: Entries, tmp_path: Path) -> None:
         data = VolumeDataset(entries, Compose(steady()), tmp_path / "cache")

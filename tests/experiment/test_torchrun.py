@@ -181,6 +181,18 @@ def test_the_first_failure_is_told_in_a_line(
     assert isinstance(told, InputError if isinstance(error, InputError) else RuntimeError)
 
 
+def test_a_refusal_is_told_where_another_process_failed_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the same second, which is all that torch compares."""
+    failures = {}
+    for rank, error in enumerate([RuntimeError("Connection closed by peer"), InputError("lr=0: too small")]):
+        file = tmp_path / f"error{rank}.json"
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+        ErrorHandler().record_exception(error)
+        failures[rank] = ProcessFailure(local_rank=rank, pid=7 + rank, exitcode=1, error_file=str(file))
+        failures[rank].timestamp = 0
+    assert str(_first(ChildFailedError("run", failures))) == "lr=0: too small"
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
 def test_all_processes_end_with_the_one_that_began_them(
     bundle: Path, tmp_path: Path, commands: Commands, how: signal.Signals

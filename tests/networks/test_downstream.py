@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from monai.networks.nets import BasicUNet
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scripts.errors import InputError
@@ -324,11 +325,16 @@ class TestRefused:
 
 
 class TestLoadModel:
-    @pytest.mark.parametrize("form", ["model.pt", "checkpoint.pt"])
+    @pytest.mark.parametrize("form", ["model.pt", "checkpoint.pt", "ddp.pt", "model.safetensors"])
     def test_the_same_network_in_evaluation_mode(self, tmp_path: Path, form: str) -> None:
         source, target = unet(), unet()
         state = source.state_dict()
-        torch.save(state if form == "model.pt" else {"model": state, "epoch": 3}, tmp_path / form)
+        wrapped = {f"module.{key}": value for key, value in state.items()}
+        contents = {"model.pt": state, "checkpoint.pt": {"model": state, "epoch": 3}, "ddp.pt": {"state_dict": wrapped}}
+        if form in contents:
+            torch.save(contents[form], tmp_path / form)
+        else:
+            save_file(state, tmp_path / form)
         loaded = load_model(target, tmp_path / form, "train it")
         assert loaded is target
         assert not any(part.training for part in loaded.modules())
@@ -348,7 +354,7 @@ class TestLoadModel:
         if not isinstance(content, list):
             path.write_bytes(content if isinstance(content, bytes) else path.read_bytes()[:3000])
         with pytest.raises(
-            InputError, match=r"model\.pt is no weights file of torch, or damaged: .* `train it`"
+            InputError, match=r"model\.pt: (is no weights file|holds no tensors)|model\.pt is damaged"
         ) as caught:
             load_model(unet(), path, "train it")
         assert "\n" not in str(caught.value)

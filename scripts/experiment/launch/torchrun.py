@@ -106,11 +106,14 @@ def _run_rank(*words: str) -> None:
 
 
 def _first(error: Any) -> Exception:
-    """Return in one line what went wrong in the process that failed first."""
-    said = error.get_first_failure()[1].message
-    text = str(said["message"] if isinstance(said, dict) else said)
-    kind, _, refusal = text.partition(": ")
+    """Return in one line what a process refused; if none did, what went wrong in the one that failed first.
+
+    torch tells which failed first by whole seconds, and those that lose a process fail in the second in which it ends.
+    """
     known = {one.__name__: one for one in (InputError, DiskFullError)}
-    if kind in known:
-        return known[kind](refusal)
+    for failure in (*error.failures.values(), error.get_first_failure()[1]):
+        text = str(failure.message["message"] if isinstance(failure.message, dict) else failure.message)
+        kind, _, refusal = text.partition(": ")
+        if kind in known:
+            return known[kind](refusal)
     return RuntimeError(text.strip().splitlines()[0][:300])
