@@ -41,6 +41,7 @@ def start(bundle_root: str, device: torch.device | str, resolved: Mapping[str, A
         InputError: a setting that the configs do not have, a value that none can have, a device that is not here.
     """
     report_input_errors()
+    logging.getLogger("ignite.engine.engine").setLevel(logging.CRITICAL)  # it logs errors that it raises all the same
     config = running_config(resolved)
     known = own_configs(bundle_root)
     check_names(config, known)

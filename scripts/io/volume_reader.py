@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,8 +38,10 @@ class VolumeReader(ImageReader):
         if nan not in ("error", "zero"):
             raise InputError(f"nan={nan!r} is unknown: choose error, or zero to set such voxels to 0")
         self.nan = nan
-        # LoadImage also makes monai's own readers, one of which warns, where pydicom is installed, of a decoder on GPUs
+        # LoadImage also makes readers of its own, one of which, where pydicom is installed, warns and logs of a decoder
+        # on GPUs
         warnings.filterwarnings("ignore", "NvImgCodecPydicomReader: nvImageCodec decoder plugin did not", UserWarning)
+        logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:  # noqa: ARG002 - monai's signature
         """Return True: what cannot be read is told when it is read."""

@@ -62,7 +62,7 @@ class Outcome:
         tables = [path.name for path in sorted(self.out.glob("*.csv"))]
         more = [f"and {len(files) - 12} more"] if files[12:] else []
         lines += [f"  {name}" for name in [*files[:12], *more, *tables]]
-        lines += [f"failed: {row['image']}: {row['reason']}" for row in self.failed]
+        lines += [f"failed: {_line(row['image'], row['reason'])}" for row in self.failed]
         return "\n".join(lines)
 
 
@@ -180,7 +180,12 @@ def _is_good(path: Path, settings: Mapping[str, Any], outcome: Outcome) -> bool:
 
 def _tell(outcome: Outcome, path: Path, reason: str) -> None:
     _add_row(outcome, path, [], 0.0, reason)
-    tqdm.write(f"{printable(path)}: {reason}")
+    tqdm.write(_line(printable(path), reason))
+
+
+def _line(image: str, reason: str) -> str:
+    """Return what is wrong with an image, which most reasons name themselves."""
+    return reason if reason.startswith(image) else f"{image}: {reason}"
 
 
 def _reason(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import re
 import os
 import shutil
 import signal
@@ -267,8 +268,8 @@ def test_a_bad_image_is_told_with_its_reason_and_the_others_go_on(
         **dict.fromkeys("bce", "failed"),
     }
     assert "no voxel above 0" in table["c.nii.gz"]["reason"]
-    assert f"failed: {cut}: " in str(outcome)
-    assert f"{dark}: {dark} holds no voxel above 0" in capsys.readouterr().out
+    assert f"failed: {cut} is cut off" in str(outcome)
+    assert f"\n{dark} holds no voxel above 0" in capsys.readouterr().out
     assert {path.name[0] for path in out.glob("*_seg.nii.gz")} == {"a", "d", "f"}
     assert all((out / table[f"{name}.nii.gz"]["files"]).is_file() for name in "adf")
     # mended and typed again, its row is another
@@ -299,6 +300,19 @@ def test_strict_and_a_single_image_stop_at_the_first(
         with pytest.raises(InputError, match=r"b.nii.gz is cut off"):
             predict(segmenter, *images, out=tmp_path / "out", features=WIDTHS, spacing=4, **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_told_in_a_line_is_logged_by_no_library(
+    scan: Callable[..., Path], segmenter: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = scan("a.nii.gz")
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.full(image.shape, np.nan, np.float32), image.affine), path)
+    with pytest.raises(InputError, match=r"a.nii.gz holds \d+ NaN"):
+        predict(segmenter, path, out=tmp_path / "out", features=WIDTHS, spacing=4)
+    told = "".join(capfd.readouterr())
+    assert "getting data and network ready" in told
+    assert not re.search("terminating|nvImageCodec", told)
 
 
 def test_what_concerns_all_images_stops_at_once(

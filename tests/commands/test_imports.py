@@ -33,7 +33,7 @@ WRONG_SIDE = "predict", "ixi_seg", "image.nii.gz", "--out", "out", "--patch_size
         (("galery",), "Usage:", 2),
         (("predict", "--nope"), "error: unknown option --nope", 1),
         (MISSING, "error: none.nii.gz does not exist", 1),
-        (WRONG_SIDE, "error: --patch_size 50: give a multiple of 16", 1),
+        (WRONG_SIDE, "error: patch_size=50 is out of bounds: give a multiple of 16", 1),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
