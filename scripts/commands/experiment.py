@@ -179,4 +179,5 @@ def _numbers(value: Words | None, name: str, kind: type) -> list[Any] | None:
     try:
         return None if words is None else [kind(word) for word in words]
     except ValueError:
-        raise InputError(f"{name} {','.join(words or [])} are no numbers: give such as 0,1 joined by commas") from None
+        such = "0,1" if kind is int else "0.1,1.0"
+        raise InputError(f"{name} {','.join(words or [])} are no numbers: give such as {such}") from None

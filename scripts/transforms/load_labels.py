@@ -71,8 +71,9 @@ class LoadLabelsd(MapTransform):
         """Load and check.
 
         Raises:
-            InputError: an unreadable file, values that are no class or no probability, another grid, or a
-                required class that does not occur (in the labels as they were drawn).
+            InputError: an unreadable file, values that are no class or no probability, another grid, a map of
+                zeros, labels without background, or a required class that does not occur (in the labels as they
+                were drawn).
         """
         loaded = dict(data)
         image: MetaTensor = loaded[self.image_key]
@@ -80,6 +81,8 @@ class LoadLabelsd(MapTransform):
             source = loaded[key]
             is_maps = isinstance(source, (list, tuple))
             labels, path = self._probabilities(source) if is_maps else self._mask(source)
+            if bool(labels.all()):
+                raise InputError(f"{path} leaves no voxel to the background: correct it, or leave the subject out")
             for value in self.required:
                 if not bool((labels == value).any()):
                     raise InputError(f"{path} marks no {self.classes[value]}: correct it, or leave the subject out")
@@ -105,6 +108,9 @@ class LoadLabelsd(MapTransform):
                 raise InputError(f"{path} holds values from {reach}: write probabilities from 0 to 1")
             if voxels.shape != read[0][0].shape or not np.allclose(affine, read[0][1], atol=1e-3):
                 raise InputError(f"{path} lies on another grid than {Path(paths[0]).name}: bring them to one")
+        for (voxels, _), path, (_, name) in zip(read, paths, sorted(self.classes.items()), strict=True):
+            if not voxels.any():
+                raise InputError(f"{path} marks no {name}: correct it, or leave the subject out")
         maps = np.stack([voxels for voxels, _ in read])
         total = float(maps.sum(axis=0).max())
         if total > 1 + len(maps) * _ROUNDING:

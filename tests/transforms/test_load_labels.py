@@ -109,7 +109,15 @@ class TestProbabilities:
         with pytest.raises(InputError, match=r"c1image\.nii and its fellows add up to 2\.4"):
             load(image, write_maps(np.full((3, *SHAPE), 0.8)), TISSUES)
         # as SPM rounds
-        load(image, write_maps(np.full((3, *SHAPE), 0.335)), TISSUES)
+        maps = np.full((3, *SHAPE), 0.335)
+        maps[:, 0] = 0
+        load(image, write_maps(maps), TISSUES)
+
+    def test_a_map_of_nothing_is_named(self, image: dict[str, Any], write_maps: Callable[..., list[str]]) -> None:
+        maps = random_maps()
+        maps[1] = 0
+        with pytest.raises(InputError, match=r"c2image\.nii marks no white matter: correct it, or leave the subject"):
+            load(image, write_maps(maps), TISSUES)
 
     def test_maps_on_another_grid(
         self, image: dict[str, Any], write_maps: Callable[..., list[str]], write_volume: Write, oblique: NDArray[Any]
@@ -165,6 +173,11 @@ class TestMask:
         with pytest.raises(InputError, match=r"mask\.nii marks no lesion: correct it, or leave the subject out"):
             load(image, empty, LESION, required=[1])
         assert not load(image, empty, LESION).any()
+
+    def test_a_mask_of_all_voxels_is_named(self, image: dict[str, Any], write_volume: Write) -> None:
+        full = str(write_volume("mask.nii", np.ones(SHAPE, np.uint8)))
+        with pytest.raises(InputError, match=r"mask\.nii leaves no voxel to the background: correct it"):
+            load(image, full, LESION)
 
     def test_classes_may_come_from_a_config(self, image: dict[str, Any], write_volume: Write) -> None:
         """The names of JSON are strings."""
