@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from monai.bundle.reference_resolver import ReferenceResolver
@@ -16,23 +16,24 @@ _CLOSE = 0.8
 """Share of letters that two names of one place have in common, from which on one is taken for the other misspelt."""
 
 
-def check_names(config: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> None:
+def check_names(config: Mapping[str, Any], base: Mapping[str, Any]) -> None:
     """Refuse ids that nothing reads, wherever they came from: a command line, Python, or a file of one's own.
 
-    An id that the bundle's own configs do not have is read if something in the config refers to it or to what it holds
-    (``@id``). So is an argument of a component, and what stands in something that is referred to, unless its name is
-    nearly that of another there: ``train::trainer::max_epoch``.
+    An id that the bundle's training, or inference, does not have is read if something in the config refers to it or to
+    what it holds (``@id``), and if it is a list of expressions, which MONAI can run by name. So is an argument of a
+    component, and what stands in something that is referred to, unless its name is nearly that of another there:
+    ``train::trainer::max_epoch``.
 
     Args:
         config: as merged of files and of what was set in their place, with macros in place.
-        known: the bundle's own configs.
+        base: the bundle's ``train.json`` or ``inference.json``, without overlays.
 
     Raises:
         InputError: names the id and the nearest ones that there are.
     """
     referred = {name for text in _texts(config) for name in ReferenceResolver.match_refs_pattern(text)}
-    names = list(dict.fromkeys(name for each in known for name in _ids(each)))
-    for above, name, siblings, is_component in _new_names(config, known):
+    names = list(_ids(base))
+    for above, name, siblings, is_component in _new_names(config, base):
         path = f"{above}{name}"
         if any(other == path or _holds(path, other) for other in referred):
             continue
@@ -47,21 +48,24 @@ def check_names(config: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -
 
 
 def _new_names(
-    node: Mapping[str, Any], known: Sequence[Mapping[str, Any]], above: str = ""
+    node: Mapping[str, Any], base: Mapping[str, Any], above: str = ""
 ) -> Iterator[tuple[str, str, list[str], bool]]:
     """Give of each new name: id of what holds it, name, known names beside it, whether that is a component."""
-    siblings = [name for each in known for name in each]
     for name, value in node.items():
         if name.startswith("_"):
             continue
-        if name not in siblings:
-            yield above, name, siblings, "_target_" in node
-        elif isinstance(value, dict):
-            same = [each[name] for each in known if isinstance(each.get(name), dict)]
-            if "_target_" in value:  # another component has other arguments
-                same = [each for each in same if each.get("_target_") == value["_target_"]]
-            if same:
-                yield from _new_names(value, same, f"{above}{name}::")
+        if name not in base:
+            if above or not _can_run(value):
+                yield above, name, list(base), "_target_" in node
+            continue
+        known = base[name]
+        # another component has other arguments
+        if isinstance(value, dict) and isinstance(known, dict) and value.get("_target_") == known.get("_target_"):
+            yield from _new_names(value, known, f"{above}{name}::")
+
+
+def _can_run(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) and each.startswith(("$", "@")) for each in value)
 
 
 def _holds(outer: str, inner: str) -> bool:

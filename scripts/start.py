@@ -44,19 +44,19 @@ def start(bundle_root: str, device: torch.device | str, resolved: Mapping[str, A
     logging.getLogger("ignite.engine.engine").setLevel(logging.CRITICAL)  # it logs errors that it raises all the same
     config = running_config(resolved)
     known = own_configs(bundle_root)
-    check_names(config, known)
-    check_values(config, known)
+    base = known["train.json" if "train" in config else "inference.json"]
+    check_names(config, base)
+    check_values(config, [base, *known.values()])
     check_device("device", device)
     keep_freed_memory()
     if rank() == 0:  # data and network may take minutes until the first step
         logger.info("%s: getting data and network ready", Path(bundle_root).resolve().name)
 
 
-def own_configs(bundle_root: str | Path) -> list[dict[str, Any]]:
-    """Return the configs that a bundle comes with, its training or inference and then their overlays."""
-    paths = [path for path in Path(bundle_root, "configs").glob("*.json") if path.name != "metadata.json"]
-    paths.sort(key=lambda path: (path.name not in ("train.json", "inference.json"), path.name))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+def own_configs(bundle_root: str | Path) -> dict[str, dict[str, Any]]:
+    """Return the configs that a bundle comes with, by the names of their files."""
+    paths = sorted(path for path in Path(bundle_root, "configs").glob("*.json") if path.name != "metadata.json")
+    return {path.name: json.loads(path.read_text(encoding="utf-8")) for path in paths}
 
 
 def keep_freed_memory() -> bool:

@@ -28,8 +28,9 @@ def check_settings(files: list[str], given: dict[str, Any]) -> None:
     parser.update(given)
     parser.resolve_macro_and_relative_ids()
     known = own_configs(Path(files[0]).parents[1])
-    check_names(parser.get(), known)
-    check_values(parser.get(), known)
+    base = known[Path(files[0]).name]
+    check_names(parser.get(), base)
+    check_values(parser.get(), [base, *known.values()])
 
 
 @pytest.mark.parametrize("path", sorted(BUNDLES.glob("*/configs/*.json")), ids=lambda path: "-".join(path.parts[-3::2]))
@@ -64,12 +65,20 @@ def test_what_nothing_reads_is_refused_in_a_file_too(tmp_path: Path) -> None:
         check_settings([TASK, str(own)], {})
 
 
+@pytest.mark.parametrize("name", ["probabilities", "n_views"], ids=["of inference", "of an overlay"])
+def test_settings_of_other_configs_are_not_read(name: str) -> None:
+    with pytest.raises(InputError, match=f"^{name}: the config has no such setting"):
+        check_settings([TASK], {name: 2})
+    check_settings([TASK, TASK.replace("train.json", "synthetic.json")], {"n_views": 2})
+
+
 def test_what_is_referred_to_is_a_setting(tmp_path: Path) -> None:
     """A helper of an own overlay may have any name, also one that is like another; so may what it holds."""
     own = tmp_path / "own.json"
     loss = {"_target_": "DiceLoss", "sigmoid": True, "smoth_nr": "$@smooth * 2"}
     own.write_text(json.dumps({"loss2": loss, "smooth": 1e-5, "train::trainer::loss_function": "@loss2"}))
     check_settings([TASK, str(own)], {"classes": {"1": "grey", "2": "white", "3": "fluid", "4": "bone"}})
+    check_settings([TASK, str(own)], {"only_validate": ["@start", "$@validate::evaluator.run()"]})  # --run_id
     with pytest.raises(InputError, match=r"^smooth: the config"):
         check_settings([TASK, str(own)], {"loss2::smoth_nr": 0.1})
 
