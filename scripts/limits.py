@@ -85,21 +85,19 @@ _CHOICES = {"nan": ("error", "zero")}
 _READ = ("$", "@", "%")
 
 
-def check_values(config: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> None:
+def check_values(config: Mapping[str, Any], base: Mapping[str, Any]) -> None:
     """Refuse values that no run can have, before any of them is used.
 
     Args:
         config: as merged of files and of what was set in their place.
-        known: the bundle's own configs, whose lists are as long as the network, or the space, asks for.
+        base: the bundle's own config, whose lists are as long as the network, or the space, asks for.
 
     Raises:
         InputError: a value out of bounds, with the bounds.
     """
     for name, value in config.items():
         if not (isinstance(value, str) and value.startswith(_READ)):
-            defaults = [each[name] for each in known if name in each]
-            of_its_kind = (default for default in defaults if type(default) is type(value))
-            _check_value(name, value, next(of_its_kind, defaults[0] if defaults else None))
+            _check_value(name, value, base.get(name))
 
 
 def check_device(name: str, value: Any) -> None:
@@ -131,7 +129,8 @@ def _check_value(name: str, value: Any, default: Any) -> None:
     limit = LIMITS.get(name)
     if limit is not None and not limit.allows(value):
         raise InputError(f"{name}={value!r} is out of bounds: give {limit}")
-    if name in _LISTS and isinstance(default, list):
+    is_by_label = name == "sampling" and isinstance(value, dict)
+    if name in _LISTS and isinstance(default, list) and not is_by_label:
         _check_list(name, value, default)
     if name in _PLACES and (isinstance(value, bool | int | float)):
         raise InputError(f"{name}={value!r} is read as a number: type --{name} \"'{value}'\", with both quotes")

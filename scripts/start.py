@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.errors import report_input_errors
+from scripts.errors import InputError, report_input_errors
 from scripts.limits import check_device, check_values
 from scripts.merged_config import running_config
 from scripts.ranks import rank
@@ -19,7 +19,7 @@ from scripts.setting_names import check_names
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["keep_freed_memory", "own_configs", "start"]
+__all__ = ["base_config", "keep_freed_memory", "start"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,20 +43,21 @@ def start(bundle_root: str, device: torch.device | str, resolved: Mapping[str, A
     report_input_errors()
     logging.getLogger("ignite.engine.engine").setLevel(logging.CRITICAL)  # it logs errors that it raises all the same
     config = running_config(resolved)
-    known = own_configs(bundle_root)
-    base = known["train.json" if "train" in config else "inference.json"]
+    base = base_config(bundle_root, config)
     check_names(config, base)
-    check_values(config, [base, *known.values()])
+    check_values(config, base)
     check_device("device", device)
     keep_freed_memory()
     if rank() == 0:  # data and network may take minutes until the first step
         logger.info("%s: getting data and network ready", Path(bundle_root).resolve().name)
 
 
-def own_configs(bundle_root: str | Path) -> dict[str, dict[str, Any]]:
-    """Return the configs that a bundle comes with, by the names of their files."""
-    paths = sorted(path for path in Path(bundle_root, "configs").glob("*.json") if path.name != "metadata.json")
-    return {path.name: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+def base_config(bundle_root: str | Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the bundle's own ``train.json`` or ``inference.json``, whichever a config is merged of."""
+    path = Path(bundle_root, "configs", "train.json" if "train" in config else "inference.json")
+    if not path.is_file():
+        raise InputError(f"{path} is missing: type --bundle_root DIR, that of the whole bundle")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def keep_freed_memory() -> bool:

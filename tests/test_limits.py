@@ -16,7 +16,7 @@ from scripts.bundles import BUNDLES, run_configs
 from scripts.errors import InputError, find_input_error
 from scripts.limits import LIMITS, Limit, check_values
 from scripts.setting_names import check_names
-from scripts.start import own_configs
+from scripts.start import base_config
 
 TRAININGS = [str(path) for path in sorted(BUNDLES.glob("*/configs/train.json"))]
 TASK, PRETRAIN = (str(BUNDLES / name / "configs" / "train.json") for name in ("ixi_seg", "pretrain_seqinv"))
@@ -27,10 +27,9 @@ def check_settings(files: list[str], given: dict[str, Any]) -> None:
     parser.read_config(files)
     parser.update(given)
     parser.resolve_macro_and_relative_ids()
-    known = own_configs(Path(files[0]).parents[1])
-    base = known[Path(files[0]).name]
+    base = base_config(Path(files[0]).parents[1], parser.get())
     check_names(parser.get(), base)
-    check_values(parser.get(), [base, *known.values()])
+    check_values(parser.get(), base)
 
 
 @pytest.mark.parametrize("path", sorted(BUNDLES.glob("*/configs/*.json")), ids=lambda path: "-".join(path.parts[-3::2]))

@@ -51,7 +51,7 @@ def checked_settings(bundle: str | Path, weights: str | Path | None, given: Mapp
     unknown = next((name for name in typed if name not in config), None)
     if unknown is not None:
         raise InputError(f"{folder / 'configs' / 'inference.json'} has no setting {unknown}: leave its option out")
-    check_values(typed, [config])
+    check_values(typed, config)
     if "device" in typed:
         check_device("device", typed["device"])
     path, known, remarks = _network(folder, str(bundle), config, weights)

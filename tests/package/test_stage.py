@@ -76,7 +76,7 @@ def test_what_may_not_be_shipped_is_refused(bundle: Path, tmp_path: Path, how: s
     assert "\n" not in str(caught.value)
 
 
-def test_a_target_that_is_not_there_is_told(bundle: Path, tmp_path: Path, forked_processes: None) -> None:
+def test_a_target_that_is_not_there_is_told(bundle: Path, tmp_path: Path) -> None:
     rewrite(
         bundle / "configs" / "train.json", lambda config: config["data"].update(_target_="scripts.data.ixi.no_such")
     )
