@@ -136,7 +136,6 @@ def workflow_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ConfigWorkflow
             logging_file=False,
             workflow_type=workflow_type,
             device="cpu",
-            amp=False,
             **settings,
         )
 
