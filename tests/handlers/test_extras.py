@@ -104,10 +104,14 @@ class TestRanking:
         assert "".join(rank_cases(pd.DataFrame(rows), "PSNR")["subject"]) == expected
 
 
+ROOM = pytest.mark.parametrize("room", [2**28, 0], ids=["held", "made once more"])
+
+
 class TestCases:
-    def test_labels_on_the_grid_of_the_input(self, tmp_path: Path) -> None:
+    @ROOM
+    def test_labels_on_the_grid_of_the_input(self, tmp_path: Path, room: int) -> None:
         samples = [segmented(n, wrong=0.1 * n) for n in range(5)]
-        scores = evaluate(samples, ScoreSegmentation(CLASSES), Nearest(), tmp_path, KeepCases("DSC"))
+        scores = evaluate(samples, ScoreSegmentation(CLASSES), Nearest(), tmp_path, KeepCases("DSC", room=room))
         cases = pd.read_csv(tmp_path / "cases.csv")
         means = scores[scores["metric"] == "DSC"].groupby("subject")["value"].mean()
         assert cases["subject"].tolist() == ["IXI000", "IXI002", "IXI004"]
@@ -124,9 +128,10 @@ class TestCases:
             truth = to_grid(sample["truth"], AFFINE, shown.shape, "nearest")[0].numpy()
             np.testing.assert_array_equal(np.asarray(volume(case.truth).dataobj), truth)
 
-    def test_noisy_clean_and_denoised(self, tmp_path: Path) -> None:
+    @ROOM
+    def test_noisy_clean_and_denoised(self, tmp_path: Path, room: int) -> None:
         samples = [noisy(n) for n in range(3)]
-        evaluate(samples, ScoreDenoising(), Half(), tmp_path, KeepCases("PSNR"))
+        evaluate(samples, ScoreDenoising(), Half(), tmp_path, KeepCases("PSNR", room=room))
         for case in pd.read_csv(tmp_path / "cases.csv").itertuples():
             sample = samples[int(case.subject[-3:])]
             for path, wanted in (
