@@ -97,6 +97,15 @@ def predict(
     *images: str,
     out: str,
     weights: str | None = None,
+    maps: bool = False,
+    render: str | None = None,
+    tr: float | None = None,
+    te: float | None = None,
+    ti: float | None = None,
+    flip_angle: float | None = None,
+    tx: float | None = None,
+    n: int | None = None,
+    efficiency: float | None = None,
     spacing: float | str | None = None,
     features: tuple[int, ...] | None = None,
     patch_size: int | None = None,
@@ -106,7 +115,7 @@ def predict(
     nan: str | None = None,
     strict: bool = False,
 ) -> None:
-    """Apply a trained bundle to images: segment, denoise or embed them, on their own grids.
+    """Apply a trained bundle to images: segment, denoise, embed or map them, on their own grids.
 
     Exit status 3: some images could not be used; predictions.csv in the folder of the results tells why.
 
@@ -115,6 +124,17 @@ def predict(
         images: files (NIfTI, NRRD, MetaImage), folders of such, or folders with one DICOM series each.
         out: folder for the results.
         weights: file of the network, or the folder of a demo; default: models/model.pt of the bundle.
+        maps: of pretrain_seqinv, PD [p.u.], R1 [1/s], R2* [1/s] and MTsat [p.u.] in place of an embedding.
+        render: also the head in another protocol, simulated from its maps: mprage (TR 2.3, TE 0.003, TI 0.9 s, 9
+            degrees), gre (TR 0.025, TE 0.005 s, 20 degrees), gre_mt (TR 0.025, TE 0.005 s, 6 degrees), fse (TR 5, TE
+            0.1 s) or flair (TR 9, TE 0.1, TI 2.5 s).
+        tr: its repetition time [s].
+        te: its echo time [s].
+        ti: its inversion time [s].
+        flip_angle: its flip angle [degrees].
+        tx: time between the pulses of the train of an mprage [s], default 0.006.
+        n: their number, default 160.
+        efficiency: of the inversion of an mprage, 0 to 1, default 0.96.
         spacing: voxel size that the network sees [mm], or none for the image's own.
         features: widths of a network that is not of the default size.
         patch_size: side of the windows [voxels], best that of the patches in training.
@@ -131,6 +151,12 @@ def predict(
         *images,
         out=out,
         weights=weights,
+        maps=maps,
+        render=render,
+        render_parameters={
+            **{"tr": tr, "te": te, "ti": ti, "flip_angle": flip_angle},
+            **{"tx": tx, "n": n, "efficiency": efficiency},
+        },
         spacing=spacing,
         features=features,
         patch_size=patch_size,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from scripts.errors import InputError
 from scripts.physics.protocols import Protocol, default_protocol, draw_protocol
+from scripts.physics.rendering import typical_r2
 from scripts.physics.simulate import simulate
 
 __all__ = ["Refit", "candidate_protocols", "refit"]
@@ -19,6 +20,7 @@ __all__ = ["Refit", "candidate_protocols", "refit"]
 _POSITIVE = 0.95  # share of cells in which a gain has to be above 0
 _CONSTANT = 1e-10  # share of an image's power that rounding in float32 stays below
 _AT_ONCE = 16  # protocols
+_SPIN_ECHOES = ("fse", "flair")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def refit(
 
     Image and simulated signal are averaged over the head's voxels in cells, so that noise and ringing weigh little;
     then, by least squares, image = b signal + c, where b is a quadratic polynomial of the place. A b below 0, which no
-    receiver has, is no fit.
+    receiver has, is no fit. Spin echoes decay with `typical_r2` or, as where a network learnt from maps without R2,
+    with R2*, whichever is nearer.
 
     Args:
         image: (1, I, J, K), in any unit.
@@ -78,9 +81,10 @@ def refit(
         An image is explained by its own maps and protocol:
 
         >>> from scripts.physics import typical_protocols
+        >>> from scripts.physics.rendering import render
         >>> maps = torch.rand(4, 16, 16, 16, generator=torch.Generator().manual_seed(0)) + 0.1
         >>> protocols = list(typical_protocols().values())[:5]
-        >>> image = 3 * simulate(maps[None], protocols[4:], r2_from="scaled")[0] + 7
+        >>> image = 3 * render(maps, protocols[4]) + 7
         >>> found = refit(image, maps, maps[:1] > 0, protocols, cell=2)
         >>> found.residual < 1e-6, str(found.protocol)
         (True, 'FLAIR TR 9000 TE 100 TI 2500 ms')
@@ -95,13 +99,23 @@ def refit(
     tissue = voxels[:, 1:].movedim(1, 0).reshape(1, 4, -1, 1, 1)
     best = Refit(math.inf, protocols[0])
     for first in range(0, len(protocols), _AT_ONCE):
-        some = protocols[first : first + _AT_ONCE]
-        signal = simulate(tissue, some, r2_from="scaled", rows=[0] * len(some)).view(len(some), *inside.shape)
-        left = _unexplained(seen, (signal * weight).sum(-1).double().cpu(), unknowns) / spread
+        some, signals = _simulated(tissue, protocols[first : first + _AT_ONCE])
+        means = (signals.view(len(some), *inside.shape) * weight).sum(-1)
+        left = _unexplained(seen, means.double().cpu(), unknowns) / spread
         nearest = int(left.argmin())
         if float(left[nearest]) < best.residual:
             best = Refit(float(left[nearest]), some[nearest])
     return best
+
+
+def _simulated(tissue: Tensor, protocols: Sequence[Protocol]) -> tuple[list[Protocol], Tensor]:
+    """Return protocols and the signals of tissue (1, 4, n, 1, 1) under them; spin echoes also with R2* for R2."""
+    echoes = [protocol for protocol in protocols if protocol.sequence in _SPIN_ECHOES]
+    signals = simulate(tissue, protocols, r2=typical_r2(tissue[:, 2:3]), r2_from="r2", rows=[0] * len(protocols))
+    if not echoes:
+        return [*protocols], signals
+    as_trained = simulate(tissue, echoes, r2_from="r2star", rows=[0] * len(echoes))
+    return [*protocols, *echoes], torch.cat([signals, as_trained])
 
 
 def _cells(volumes: Tensor, head: Tensor, cell: int, most: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -26,7 +26,7 @@ __all__ = ["TABLE", "Outcome", "predict_images"]
 
 TABLE = "predictions.csv"
 """In the folder of the results: what became of each image."""
-_COLUMNS = ("image", "status", "reason", "files", "seconds")
+_COLUMNS = ("image", "status", "reason", "files", "seconds", "warning")
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Outcome:
         bundle: its name.
         out: folder of the results.
         table: what was known before of images, this run's among them.
-        rows: of this run, one an image: image, status (ok, failed), reason, files, seconds.
+        rows: of this run, one an image: image, status (ok, failed), reason, files, seconds, warning.
         seconds: all of it took.
     """
 
@@ -52,6 +52,11 @@ class Outcome:
         """The rows of images that could not be used."""
         return [row for row in self.rows if row["status"] == "failed"]
 
+    @property
+    def doubtful(self) -> list[dict[str, Any]]:
+        """The rows of images whose results are not to be trusted."""
+        return [row for row in self.rows if row["warning"]]
+
     def __str__(self) -> str:
         """Return in words where the results lie, and what went wrong."""
         n, n_failed = len(self.rows), len(self.failed)
@@ -62,6 +67,7 @@ class Outcome:
         tables = [path.name for path in sorted(self.out.glob("*.csv"))]
         more = [f"and {len(files) - 12} more"] if files[12:] else []
         lines += [f"  {name}" for name in [*files[:12], *more, *tables]]
+        lines += [f"warning: {row['image']}: {row['warning']}" for row in self.doubtful]
         lines += [f"failed: {_line(row['image'], row['reason'])}" for row in self.failed]
         return "\n".join(lines)
 
@@ -133,12 +139,15 @@ class _Rows:
         given = output[0] if isinstance(output, list) else output
         written = [Path(value) for key, value in given.items() if str(key).endswith("_file")]
         now = time.monotonic()
-        _add_row(self.outcome, self.files[self.done], written, now - self.began)
+        warning = str(given.get("warning", ""))
+        _add_row(self.outcome, self.files[self.done], written, now - self.began, warning=warning)
         self.began = now
         self.interrupts.release()
 
 
-def _add_row(outcome: Outcome, image: Path, written: Sequence[Path], seconds: float, reason: str = "") -> None:
+def _add_row(
+    outcome: Outcome, image: Path, written: Sequence[Path], seconds: float, reason: str = "", warning: str = ""
+) -> None:
     """Put what became of an image into the table, in the place of what an earlier run put there."""
     row = {
         "image": printable(image),
@@ -146,6 +155,7 @@ def _add_row(outcome: Outcome, image: Path, written: Sequence[Path], seconds: fl
         "reason": reason,
         "files": ";".join(path.relative_to(outcome.out).as_posix() for path in written),
         "seconds": round(seconds, 1),
+        "warning": warning,
     }
     known = outcome.table
     outcome.table = pd.concat([known[known["image"] != row["image"]], pd.DataFrame([row]).astype(str)])
@@ -163,7 +173,10 @@ def _read_table(out: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=list(_COLUMNS), dtype=str)
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)[list(_COLUMNS)]
+        known = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if "warning" not in known and "image" in known:  # of a version that gave none
+            known["warning"] = ""
+        return known[list(_COLUMNS)]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path} is no table with the columns {', '.join(_COLUMNS)}: move it away") from error
 
@@ -211,4 +224,4 @@ def _run(wanted: Wanted, settings: Mapping[str, Any], handler: _Rows) -> None:
     }
     handlers = [*wanted.config.get("handlers", []), handler, bar]
     # an absolute path stands for itself below the folder of the bundles
-    run_bundle(["inference.json"], settings, str(wanted.folder), {"handlers": handlers})
+    run_bundle(wanted.files, settings, str(wanted.folder), {"handlers": handlers})

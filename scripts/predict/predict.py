@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,9 @@ def predict(
     *images: str | Path,
     out: str | Path,
     weights: str | Path | None = None,
+    maps: bool = False,
+    render: str | None = None,
+    render_parameters: Mapping[str, float | None] | None = None,
     strict: bool = False,
     announce: Callable[[str], object] | None = None,
     **settings: Any,
@@ -40,6 +43,9 @@ def predict(
         weights: file of the network's weights, or a folder with some, such as that of a demo
             (`scripts.weights.provenance.weights_file`); default: the ``models/model.pt`` of the bundle, or, where that
             was never trained, the network that comes with it (`scripts.weights.shipped`).
+        maps: quantitative maps in place of an embedding, by the overlay ``inference_maps.json``.
+        render: also the head in this sequence, one of `scripts.physics.rendering.RENDERED`, simulated from its maps.
+        render_parameters: of that sequence, in s and degrees; those that are None take typical values.
         strict: stop at the first image that cannot be used.
         announce: is given a line that says what will be done, before the seconds that loading takes.
         settings: of ``inference.json``, where None and False leave the config's: ``spacing`` that the network sees
@@ -54,9 +60,17 @@ def predict(
     from scripts.io.image_list import find_images
 
     began = time.monotonic()
+    chosen_parameters = {name: value for name, value in (render_parameters or {}).items() if value is not None}
+    if render is None and chosen_parameters:
+        raise InputError(f"--{next(iter(chosen_parameters))} says how to render: name a sequence, --render flair")
+    if render is not None:
+        from scripts.physics.rendering import rendered_protocol  # it takes seconds
+
+        rendered_protocol(render, chosen_parameters)
+        settings = {**settings, "render": render, "render_parameters": chosen_parameters}
     given = {name: value for name, value in settings.items() if value is not None and value is not False}
     place = checked_out(Path(out), images)
-    wanted = checked_settings(bundle, weights, given)
+    wanted = checked_settings(bundle, weights, given, maps=maps or render is not None)
     files = list({path.resolve(): path for path in find_images(images)}.values())
     chosen: dict[str, Any] = {**wanted.settings, "output_dir": str(place)}
     root = common_root(files)

@@ -22,14 +22,21 @@ class CheckPredictiond(MapTransform):
         keys: of predictions (C, I, J, K) on the grid of the image; they become float32.
         image_key: of the image, a `MetaTensor` (1, I, J, K).
         classes: value -> name of each class but the background, 0, that the network has to have a channel for;
-            None expects one channel.
+            None expects ``channels``.
+        channels: how many there have to be without classes.
     """
 
     def __init__(
-        self, keys: KeysCollection, *, image_key: str = "image", classes: Mapping[Any, str] | None = None
+        self,
+        keys: KeysCollection,
+        *,
+        image_key: str = "image",
+        classes: Mapping[Any, str] | None = None,
+        channels: int = 1,
     ) -> None:
         super().__init__(keys)
         self.image_key = image_key
+        self.channels = channels
         self.classes = None if classes is None else {int(value): str(name) for value, name in classes.items()}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -57,8 +64,9 @@ class CheckPredictiond(MapTransform):
 
     def _check_channels(self, n_channels: int, name: str) -> None:
         if self.classes is None:
-            if n_channels != 1:
-                raise InputError(f"{name}: the network gives {n_channels} channels: it needs one")
+            if n_channels != self.channels:
+                needed = "one" if self.channels == 1 else self.channels
+                raise InputError(f"{name}: the network gives {n_channels} channels: it needs {needed}")
         elif n_channels < 2 or sorted(self.classes) != list(range(1, n_channels)):
             raise InputError(
                 f"{name}: the network gives {n_channels} channels for the classes {self.classes}: "

@@ -27,12 +27,16 @@ class ToOwnGridd(MapTransform):
         keys: of volumes (C, I, J, K), each a `MetaTensor` with the ``original_affine`` (4, 4) and ``spatial_shape``
             (3,) of the file in its meta data; they become (C, X, Y, Z), on the CPU.
         mode: how values are interpolated where they have to be, one for all keys or one each.
+        allow_missing_keys: pass over keys that a sample lacks.
     """
 
     def __init__(
-        self, keys: KeysCollection, mode: Literal["nearest", "bilinear"] | Sequence[Literal["nearest", "bilinear"]]
+        self,
+        keys: KeysCollection,
+        mode: Literal["nearest", "bilinear"] | Sequence[Literal["nearest", "bilinear"]],
+        allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys)
+        super().__init__(keys, allow_missing_keys)
         self.mode = ensure_tuple_rep(mode, len(self.keys))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

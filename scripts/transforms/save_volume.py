@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
+from monai.utils import ensure_tuple_rep
 
 from scripts.errors import InputError
 from scripts.io.write import write_like
@@ -27,9 +28,10 @@ class SaveVolumed(MapTransform):
         keys: of volumes (C, X, Y, Z) on the grid of the file, see `scripts.transforms.own_grid.ToOwnGridd`; one of
             several channels is written as (X, Y, Z, C).
         output_dir: folder to write to.
-        output_postfix: end of the name.
+        output_postfix: end of the name, one for all keys or one each.
         output_dtype: of the stored voxels.
         data_root_dir: where set, folders of the image below it are kept below ``output_dir``.
+        allow_missing_keys: pass over keys that a sample lacks.
 
     Raises:
         InputError: ``output_dir`` is a file.
@@ -40,13 +42,14 @@ class SaveVolumed(MapTransform):
         keys: KeysCollection,
         output_dir: str | Path,
         *,
-        output_postfix: str,
+        output_postfix: str | Sequence[str],
         output_dtype: str = "float32",
         data_root_dir: str | Path = "",
+        allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys)
+        super().__init__(keys, allow_missing_keys)
         self.names = OutputNames(output_dir, data_root_dir)
-        self.postfix = output_postfix
+        self.postfixes = ensure_tuple_rep(output_postfix, len(self.keys))
         self.dtype = np.dtype(output_dtype)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -57,7 +60,7 @@ class SaveVolumed(MapTransform):
                 or values are beyond those of ``output_dtype``.
         """
         saved = dict(data)
-        for key in self.key_iterator(saved):
+        for key, postfix in self.key_iterator(saved, self.postfixes):
             volume = saved[key]
             source, target = self.names.claim(volume, key)
             values = volume.detach().cpu().numpy()
@@ -67,6 +70,6 @@ class SaveVolumed(MapTransform):
                 )
             stored = np.ascontiguousarray(values[0] if len(values) == 1 else np.moveaxis(values, 0, -1), self.dtype)
             place = bytes(volume.meta["place"].numpy())
-            path = target.with_name(f"{target.name}_{self.postfix}.nii.gz")
+            path = target.with_name(f"{target.name}_{postfix}.nii.gz")
             saved[f"{key}_file"] = str(write_like(path, stored, place))
         return saved

@@ -97,8 +97,8 @@ class TestConfig:
             assert found is not None, target
 
     def test_every_reference_leads_somewhere(self, path: Path) -> None:
-        """An overlay is read on top of train.json, any other config alone."""
-        below = [path.with_name("train.json")] if "Overlay" in path.read_text() else []
+        """An overlay is read on top of the config that it names, any other config alone."""
+        below = [path.with_name(name) for name in re.findall(r'"Overlay on (\w+\.json)', path.read_text())]
         parser = ConfigParser()
         parser.read_config([str(p) for p in (*below, path)])
         parser.parse()

@@ -12,6 +12,7 @@ from torch import Tensor
 from scripts.errors import InputError
 from scripts.physics import Protocol, default_protocol, load_prior, simulate, typical_protocols
 from scripts.physics.refit import candidate_protocols, refit
+from scripts.physics.rendering import render
 
 SIDE = 32
 
@@ -35,7 +36,7 @@ def head() -> Head:
 
 
 def show(head: Head, protocol: Protocol) -> Tensor:
-    return simulate(head.maps[None], [protocol], r2_from="scaled")[0]
+    return render(head.maps, protocol)
 
 
 ALL = list(typical_protocols().values())[:6]  # without MP2RAGE
@@ -73,6 +74,14 @@ def test_unit_and_offset_of_the_image_change_nothing(head: Head) -> None:
     first, second = (refit(one, head.maps, head.mask, ALL) for one in (image, 1e4 * image - 700))
     assert first.protocol == second.protocol
     assert first.residual == pytest.approx(second.residual, rel=1e-3)
+
+
+def test_spin_echoes_may_have_decayed_with_r2star(head: Head) -> None:
+    """As those that a network learnt from, where the maps had no R2."""
+    protocol = default_protocol("flair")
+    image = simulate(head.maps[None], [protocol], r2_from="r2star")[0]
+    assert (image - show(head, protocol)).abs().max() > 0.1
+    assert refit(image, head.maps, head.mask, [protocol]).residual < 1e-8
 
 
 def test_an_inverted_contrast_is_no_fit(head: Head) -> None:
