@@ -141,7 +141,7 @@ _TASKS = (
     Task(
         name="ixi_seg",
         layout="ixi",
-        modalities=("T1w", "T2w", "PDw"),
+        modalities=("T1w", "T2w", "PDw", "FLAIR"),
         labels=_labels("grey matter", "white matter", "CSF"),
         metrics=(_DSC,),
         scored="all",
@@ -167,7 +167,7 @@ _TASKS = (
     Task(
         name="ixi_denoise",
         layout="ixi",
-        modalities=("T1w", "T2w", "PDw"),
+        modalities=("T1w", "T2w", "PDw", "FLAIR"),
         labels=(),
         metrics=(Metric("PSNR", "dB"),),
         scored="image",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from scripts.cohort.person import draw_person
 from scripts.cohort.scanner import InScanner, Sequence3D, View, acquire, make_head, reslice, write_image
 from scripts.errors import InputError
 from scripts.io.write import write_text
+from scripts.switches import is_on
 
 __all__ = ["SCANNERS", "Scanner", "cohort_ixi", "make_ixi_cohort"]
 
@@ -29,12 +31,13 @@ _NUMBERS = 10_000  # no subject of another embedded cohort has a number from her
 
 @dataclass(frozen=True)
 class Scanner:
-    """A site: field strength [T], protocols, coil and noise as in `acquire`, slices of its T2 and PD."""
+    """A site: field strength [T], protocols, coil and noise as in `acquire`, slices of its T2, PD and FLAIR."""
 
     field_strength: float
     t1: Sequence3D
     t2: Sequence3D
     pd: Sequence3D
+    flair: Sequence3D
     bias: float
     noise: float
     slices: int
@@ -48,12 +51,17 @@ def _fse(te: float, tr: float) -> Sequence3D:
     return Sequence3D("fse", {"te": te, "tr": tr})
 
 
+def _flair(te: float, tr: float, ti: float) -> Sequence3D:
+    return Sequence3D("flair", {"te": te, "tr": tr, "ti": ti})
+
+
 SCANNERS = {
     "Guys": Scanner(
         1.5,
         _mprage(tr=2.3, ti=0.95, tx=9.813e-3, te=4.603e-3, flip_angle=8.0),
         _fse(0.1, 8.17834),
         _fse(0.008, 8.17834),
+        _flair(0.12, 9.0, 2.48),
         bias=0.08,
         noise=0.035,
         slices=130,
@@ -63,6 +71,7 @@ SCANNERS = {
         _mprage(tr=2.5, ti=1.05, tx=9.6e-3, te=4.603e-3, flip_angle=8.0),
         _fse(0.1, 5.72579),
         _fse(0.008, 5.72579),
+        _flair(0.11, 8.0, 2.36),
         bias=0.20,
         noise=0.03,
         slices=120,
@@ -72,13 +81,15 @@ SCANNERS = {
         _mprage(tr=1.9, ti=0.75, tx=8.0e-3, te=3.4e-3, flip_angle=12.0),
         _fse(0.09, 6.2),
         _fse(0.012, 6.2),
+        _flair(0.1, 8.5, 2.42),
         bias=0.12,
         noise=0.045,
         slices=124,
     ),
 }
 """Site -> scanner. TE, flip angle and pulse spacing of T1, TR and TE of T2 and PD of Guys and HH are as published
-on IXI's pages; inversion and repetition of the T1 were not, nor anything of IOP: those are plausible ones."""
+on IXI's pages; inversion and repetition of the T1 were not, nor anything of IOP: those are plausible ones. IXI has no
+FLAIR: these null fluid."""
 
 
 def cohort_ixi(
@@ -90,17 +101,21 @@ def cohort_ixi(
     spacing: float | None = None,
     jobs: int | None = None,
     label_maps: str | None = None,
+    flair: bool = False,
 ) -> None:
     """Write the embedded IXI cohort and say what was written; the command ``cohort ixi``. See `make_ixi_cohort`."""
     check_spacing(spacing)
-    size = (guys + hh + iop) * (60.0 if spacing is None else 60.0 / spacing**3)
+    flair = is_on(flair, "flair")
+    size = (guys + hh + iop) * (80.0 if flair else 60.0) / (1.0 if spacing is None else spacing**3)
     grid = "IXI's own voxels" if spacing is None else f"{spacing:g} mm"
     tqdm.write(
         f"Simulating heads of {guys} (Guys), {hh} (HH) and {iop} (IOP) subjects, {grid}, seed {seed}, into {out} "
         f"(about {size:.0f} MB)"
     )
-    path = make_ixi_cohort(out, guys=guys, hh=hh, iop=iop, seed=seed, spacing=spacing, label_maps=label_maps, jobs=jobs)
-    what = "IXI*-T1, -T2 and -PD.nii.gz with c1, c2, c3 maps"
+    path = make_ixi_cohort(
+        out, guys=guys, hh=hh, iop=iop, seed=seed, spacing=spacing, label_maps=label_maps, flair=flair, jobs=jobs
+    )
+    what = f"IXI*-T1, -T2{', -PD and -FLAIR' if flair else ' and -PD'}.nii.gz with c1, c2, c3 maps"
     finish_cohort(path, "ixi", what, jobs=jobs)
 
 
@@ -113,6 +128,7 @@ def make_ixi_cohort(
     seed: int = 0,
     spacing: float | None = None,
     label_maps: str | Path | None = None,
+    flair: bool = False,
     jobs: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -132,6 +148,7 @@ def make_ixi_cohort(
             T2 and PD axial 0.9375 x 0.9375 x 1.25 mm).
         label_maps: folder of label maps of whole heads, instead of the template's one anatomy; ``participants.tsv``
             then tells whose head each subject is.
+        flair: also make a FLAIR, which IXI does not have, on the grid of T2; all other files stay the same.
         jobs: subjects made at once; by default one per core, at most 4.
         progress: whether to show a bar.
 
@@ -155,12 +172,13 @@ def make_ixi_cohort(
             f"{root} holds {len(held)} subjects, among them {min(held - set(names))}, not of the "
             f"{len(names)} asked for (guys={guys}, hh={hh}, iop={iop}): choose another --out"
         )
-    missing = [name for name in names if not all((root / file).is_file() for file in _files(name))]
+    kinds = ("T1", "T2", "PD", "FLAIR") if flair else ("T1", "T2", "PD")
+    missing = [name for name in names if not all((root / file).is_file() for file in _files(name, kinds))]
     fine = 1.0 if spacing is None else spacing
     make_all(
         names,
         missing,
-        lambda name: _make_subject(root, name, seed, spacing, fine, source),
+        lambda name: _make_subject(root, name, seed, spacing, fine, source, kinds),
         spacing=fine,
         jobs=jobs,
         progress=progress,
@@ -177,9 +195,9 @@ def _name(site: str, k: int) -> str:
     return f"IXI{number:03d}-{site}-{700 + 2 * number:04d}"
 
 
-def _files(name: str) -> list[str]:
-    """Return a subject's files in the order in which they appear: the images last."""
-    images = [f"{name}-{kind}.nii.gz" for kind in ("T1", "T2", "PD")]
+def _files(name: str, kinds: Sequence[str]) -> list[str]:
+    """Return a subject's files in the order in which they appear: the images last, of these T1."""
+    images = [f"{name}-{kind}.nii.gz" for kind in reversed(kinds)]
     return [*(f"c{tissue}{image}" for image in images for tissue in (1, 2, 3)), *images]
 
 
@@ -217,7 +235,13 @@ def _index(name: str, source: LabelSource) -> int:
 
 
 def _make_subject(
-    root: Path, name: str, seed: int, spacing: float | None, fine: float, source: LabelSource | None
+    root: Path,
+    name: str,
+    seed: int,
+    spacing: float | None,
+    fine: float,
+    source: LabelSource | None,
+    kinds: Sequence[str],
 ) -> None:
     """Make one subject in a temporary folder and move its files into place.
 
@@ -236,13 +260,14 @@ def _make_subject(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     tissues = head.shares
-    for kind, sequence, view in (("T1", scanner.t1, t1), ("T2", scanner.t2, t2), ("PD", scanner.pd, t2)):
+    for kind in kinds:
+        sequence, view = getattr(scanner, kind.lower()), t1 if kind == "T1" else t2
         image = acquire(head, sequence, view, rng, bias=scanner.bias, noise=scanner.noise)
         write_image(temporary / f".{name}-{kind}.nii.gz", image, view)
-        if kind != "PD":  # lies on the grid of T2
+        if kind in ("T1", "T2"):  # the others lie on the grid of T2
             stored = np.floor(reslice(tissues, head.grid, view) * np.float32(255.0) + np.float32(1e-3))
         for number_of, share in enumerate(stored.clip(0, 255).astype(np.uint8), start=1):
             write_image(temporary / f".c{number_of}{name}-{kind}.nii.gz", share, view, step=1 / 255)
-    for file in _files(name):
+    for file in _files(name, kinds):
         (temporary / f".{file}").replace(root / file)
     temporary.rmdir()

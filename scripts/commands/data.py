@@ -50,6 +50,7 @@ def cohort_ixi(
     seed: int = 0,
     spacing: float | None = None,
     label_maps: str | None = None,
+    flair: bool = False,
     jobs: int | None = None,
 ) -> None:
     """Make the embedded IXI cohort: simulated whole heads of three sites, named as IXI's, with tissue maps.
@@ -62,11 +63,12 @@ def cohort_ixi(
         seed: the same seed makes the same bytes.
         spacing: isotropic voxel size [mm]; default: IXI's own grids.
         label_maps: folder of label maps of people's whole heads (FreeSurfer's ids), from which the heads are made.
+        flair: also make a FLAIR of each, which IXI does not have.
         jobs: subjects made at once; default: one per core, at most 4.
     """
     from scripts.cohort.ixi_cohort import cohort_ixi as make
 
-    make(out, guys, hh, iop, seed, spacing, jobs, label_maps)
+    make(out, guys, hh, iop, seed, spacing, jobs, label_maps, flair)
 
 
 def cohort_arc(

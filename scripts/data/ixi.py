@@ -16,13 +16,14 @@ from scripts.tasks import TASKS
 __all__ = ["DEGENERATE", "MODALITIES", "SITES", "TISSUE_CLASSES", "find_ixi", "ixi_subjects", "split_ixi"]
 
 SITES = ("Guys", "HH", "IOP")
-MODALITIES = {"T1w": "T1", "T2w": "T2", "PDw": "PD"}
+MODALITIES = {"T1w": "T1", "T2w": "T2", "PDw": "PD", "FLAIR": "FLAIR"}
+"""Modality -> ending of its files; IXI itself has no FLAIR."""
 TISSUE_CLASSES = TASKS["ixi_seg"].classes
 
 DEGENERATE = frozenset({("IXI014-HH-1236", "T2"), ("IXI014-HH-1236", "PD")})
 """Images with 28 slices of 5 mm instead of some 130 of 1.25 mm: nothing is trained or tested on them."""
 
-_NAME = re.compile(r"(IXI\d{3}-(Guys|HH|IOP)-\d{4})-(T1|T2|PD)\.nii(\.gz)?")
+_NAME = re.compile(r"(IXI\d{3}-(Guys|HH|IOP)-\d{4})-(T1|T2|PD|FLAIR)\.nii(\.gz)?")
 
 
 def find_ixi(folder: str | Path, modality: str = "T1w", *, labels: bool = True) -> list[dict[str, Any]]:
@@ -30,7 +31,7 @@ def find_ixi(folder: str | Path, modality: str = "T1w", *, labels: bool = True) 
 
     Args:
         folder: holds files such as ``IXI002-Guys-0828-T1.nii.gz``, at any depth.
-        modality: T1w, T2w or PDw.
+        modality: T1w, T2w, PDw or FLAIR.
         labels: whether the tissue maps of SPM, ``c1<image>`` (grey), ``c2`` (white) and ``c3`` (fluid), must
             lie beside each image.
 

@@ -115,7 +115,7 @@ def _measure(kind: str, image: MetaTensor, maps: MetaTensor, path: Path) -> dict
 
 
 def _notes(images: list[str], maps: list[str], measures: dict[str, float]) -> list[str]:
-    notes = [f"no {kind}" for kind in MODALITIES.values() if kind not in images]
+    notes = [f"no {kind}" for kind in MODALITIES.values() if kind not in images and kind != "FLAIR"]
     notes += [f"no tissue maps of {kind}" for kind in images if kind not in maps]
     fluid = {kind: measures.get(f"{kind}: CSF / white") for kind in ("T1", "T2", "PD")}
     if fluid["T2"] is not None and fluid["PD"] is not None and fluid["PD"] > fluid["T2"]:

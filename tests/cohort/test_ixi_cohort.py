@@ -159,3 +159,19 @@ def test_the_command_says_what_it_does_and_what_comes_next(tmp_path: Path, capsy
         config = f"bundles/{bundle}/configs/train.json"
         assert line == f"Next: python -m monai.bundle run --config_file {config} --dataset_dir {tmp_path / 'out'}"
         assert Path(config).is_file()
+
+
+def test_a_flair_is_added_and_nothing_else_changes(cohort: Path, tmp_path: Path) -> None:
+    made = ixi.make_ixi_cohort(tmp_path / "more", guys=1, hh=1, iop=0, flair=True, **SETTINGS)
+    before, after = contents(cohort), contents(made)
+    added = {name for name in after if name.endswith("-FLAIR.nii.gz")}
+    assert len(added) == 2 * 4
+    assert {name: data for name, data in after.items() if name not in added} == before
+    entry, t2 = find_ixi(made, "FLAIR")[0], find_ixi(made, "T2w")[0]
+    for one, other in zip(entry["label"], t2["label"], strict=True):
+        np.testing.assert_array_equal(nib.load(one).get_fdata(), nib.load(other).get_fdata())
+    image, (grey, _white, fluid) = nib.load(entry["image"]).get_fdata(), tissue_maps(entry)
+    ventricle = fluid > 0.95
+    assert image[ventricle].mean() < 0.5 * image[grey > 0.8].mean()  # fluid is nulled
+    with pytest.raises(InputError, match=r"holds no FLAIR image"):
+        find_ixi(cohort, "FLAIR")
