@@ -167,13 +167,16 @@ def keep_split(split: dict[str, Any], path: str | Path) -> dict[str, Any]:
     return kept
 
 
-def label_subset(names: Sequence[str], fraction: float, draw: int = 0) -> list[str]:
-    """Return the subjects whose labels a run with few labels may use: ``max(1, int(n * fraction))`` of them.
+def label_subset(
+    names: Sequence[str], fraction: float, draw: int = 0, people: Mapping[str, str] | None = None
+) -> list[str]:
+    """Return the subjects whose labels a run with few labels may use: those of ``max(1, int(n * fraction))`` people.
 
     Args:
         names: training subjects in the order of the split.
-        fraction: 0 < fraction <= 1.
+        fraction: 0 < fraction <= 1, of the n people.
         draw: 0 takes the first ones, as published; any other number draws as many at random.
+        people: name -> person, where several subjects are one person's; else each is its own.
 
     Raises:
         InputError: if the fraction or the draw is out of range or there are no subjects.
@@ -184,11 +187,12 @@ def label_subset(names: Sequence[str], fraction: float, draw: int = 0) -> list[s
         raise InputError("no training subjects to take labels of: check dataset_dir and --modality")
     if draw < 0:
         raise InputError(f"draw={draw}: give 0 for the first subjects, a number above 0 for others at random")
-    n = max(1, int(len(names) * fraction + 1e-9))
-    if draw == 0:
-        return list(names[:n])
-    chosen = np.random.default_rng([_DRAW, draw]).permutation(len(names))[:n]
-    return [names[i] for i in sorted(chosen)]
+    of = {name: (people or {}).get(name, name) for name in names}
+    units = list(dict.fromkeys(of.values()))
+    n = max(1, int(len(units) * fraction + 1e-9))
+    order = range(len(units)) if draw == 0 else np.random.default_rng([_DRAW, draw]).permutation(len(units))
+    chosen = {units[i] for i in order[:n]}
+    return [name for name in names if of[name] in chosen]
 
 
 def read_split(path: str | Path) -> dict[str, Any]:

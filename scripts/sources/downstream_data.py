@@ -47,7 +47,7 @@ def downstream_data(
         work_dir: where the embedded cohort and ``split.json`` go.
         modality: T1w, T2w, PDw (IXI) or FLAIR (ARC).
         labels: whether entries need labels.
-        label_fraction: share of the training subjects that is used.
+        label_fraction: share of the training subjects, or of their people, that is used.
         draw: which subjects that are, see `scripts.data.splits.label_subset`.
         embedded: arguments of the embedded cohort.
         fractions: shares of the sorted subjects (of the training site) for training and validation.
@@ -82,7 +82,8 @@ def downstream_data(
         split = keep_split(split, folder / file)
         claim_split(split, work_dir / file)
         parts = {part: [entry for entry in entries if entry["subject"] in set(split[part])] for part in PARTS}
-        return _described(parts, split, folder, modality, label_fraction, draw)
+        used = label_subset([entry["subject"] for entry in parts["training"]], label_fraction, draw, people)
+        return _described(parts, split, folder, modality, used, label_fraction)
 
     if layout not in ("ixi", "arc"):
         raise InputError(f"layout={layout!r} is unknown: choose ixi or arc")
@@ -142,11 +143,9 @@ def _described(
     split: Mapping[str, Any],
     folder: Path,
     modality: str,
+    used: Sequence[str],
     label_fraction: float,
-    draw: int,
 ) -> dict[str, Any]:
-    available = [entry["subject"] for entry in parts["training"]]
-    used = set(label_subset(available, label_fraction, draw))
     training = [entry for entry in parts["training"] if entry["subject"] in used]
     for part in ("validation", "test"):
         if not parts[part]:
@@ -159,7 +158,7 @@ def _described(
         cohort,
         folder,
         len(training),
-        len(available),
+        len(parts["training"]),
         label_fraction,
         len(parts["validation"]),
         len(parts["test"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.data.labels import attach_labels
-from scripts.data.splits import PARTS
+from scripts.data.splits import PARTS, label_subset
 from scripts.ranks import main_process_first
 from scripts.sources.pretraining_data import pretraining_data
 
@@ -19,7 +19,9 @@ def synthetic_data(
     work_dir: str | Path,
     *,
     embedded: Mapping[str, Any] | None = None,
-    fractions: Sequence[float] = (0.7, 0.1),
+    fractions: Sequence[float] | None = None,
+    label_fraction: float = 1.0,
+    draw: int = 0,
     label_suffix: str = "dseg",
     jobs: int = 2,
 ) -> dict[str, Any]:
@@ -29,7 +31,9 @@ def synthetic_data(
         dataset_dir: a BIDS derivative of quantitative maps with ``*_dseg.nii.gz``, or ``embedded``.
         work_dir: where the embedded cohort and the cache of cropped maps go.
         embedded: arguments of the embedded cohort.
-        fractions: shares of the subjects, or of the people, for training and validation.
+        fractions: shares of the subjects, or of the people, for training and validation; None is as there.
+        label_fraction: share of the training subjects, or of their people, that is used.
+        draw: which of them that are, see `scripts.data.splits.label_subset`.
         label_suffix: of the label files.
         jobs: subjects that are prepared side by side.
 
@@ -46,5 +50,8 @@ def synthetic_data(
         return {part: attach_labels(data[part], label_suffix) for part in PARTS}
 
     parts = main_process_first(label)
-    names = sorted({entry["subject"] for entry in parts["training"]})
-    return {**data, **parts, "subjects": f"simulated contrasts of {len(names)} subjects, {names[0]} to {names[-1]}"}
+    people = {entry["subject"]: entry["person"] for entry in parts["training"] if entry.get("person")}
+    names = label_subset(sorted({entry["subject"] for entry in parts["training"]}), label_fraction, draw, people)
+    training = [entry for entry in parts["training"] if entry["subject"] in set(names)]
+    told = names[0] if len(names) == 1 else f"{len(names)} subjects, {names[0]} to {names[-1]}"
+    return {**data, **parts, "training": training, "subjects": f"simulated contrasts of {told}"}

@@ -162,6 +162,18 @@ def test_more_draws_differ_and_repeat():
     assert everybody == set(names(40))
 
 
+def test_few_labels_are_those_of_few_people():
+    """Three heads of each of four people: a quarter of the labels is one person's, whichever is drawn."""
+    heads = [f"sub-{n:02d}" for n in range(12)]
+    people = {name: f"p{n % 4}" for n, name in enumerate(heads)}
+    assert label_subset(heads, 0.25, people=people) == ["sub-00", "sub-04", "sub-08"]
+    for draw in range(1, 9):
+        drawn = label_subset(heads, 0.5, draw, people)
+        assert len(drawn) == 6
+        assert len({people[name] for name in drawn}) == 2
+    assert label_subset(heads, 1.0, 3, people) == heads
+
+
 @pytest.mark.parametrize("fraction", [0, -0.1, 1.01, float("nan"), 10])
 def test_a_label_fraction_out_of_range_is_refused(fraction):
     with pytest.raises(InputError, match=r"label_fraction=.*: give a share above 0, up to 1"):
