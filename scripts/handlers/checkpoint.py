@@ -56,7 +56,8 @@ class Checkpointing:
         sampler: has an attribute ``start``, the first step to draw.
         settings: numbers and strings that define the run, read when it starts; another one's checkpoint is refused.
         resume: False starts anew even where there is a checkpoint.
-        interval: epochs between two checkpoints; the last epoch always has one, and so has a new best.
+        interval: epochs between two checkpoints; the last epoch always has one, whatever ended the training, and so has
+            a new best.
         evaluator: MONAI evaluator that is run during the training, before the checkpoints are saved.
     """
 
@@ -82,7 +83,7 @@ class Checkpointing:
         self.resume = is_on(resume, "resume")
         self.interval = interval
         self.evaluator = evaluator
-        self.resumed_epoch = 0
+        self.resumed_epoch = self._saved_epoch = 0
         self._claim = FolderClaim(self.directory)
 
     @cached_property
@@ -105,8 +106,8 @@ class Checkpointing:
         """Load when ``engine`` starts, save when its epochs end, unless its loss is no finite number any more."""
         engine.add_event_handler(Events.STARTED, self._load)
         FiniteLoss(self.path, self.network).attach(engine)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
-        engine.add_event_handler(Events.COMPLETED, self._claim.give_back)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_if_due)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def claim(self) -> None:
         """Take the folder for this run alone.
@@ -155,14 +156,23 @@ class Checkpointing:
             self.evaluator.state.best_metric = saved["best"]["metric"]
             self.evaluator.state.best_metric_epoch = saved["best"]["epoch"]
         self.sampler.start = saved["iteration"]
-        self.resumed_epoch = saved["epoch"]
+        self.resumed_epoch = self._saved_epoch = saved["epoch"]
         logger.info("Continuing after epoch %d of %d from %s", saved["epoch"], engine.state.max_epochs, self.path)
 
-    def _save(self, engine: Any) -> None:
-        epoch = engine.state.epoch
-        best = self._best()
-        is_due = epoch % self.interval == 0 or epoch in (engine.state.max_epochs, best["epoch"])
-        if rank() or not is_due:
+    def _save_if_due(self, engine: Any) -> None:
+        epoch, best = engine.state.epoch, self._best()
+        if epoch % self.interval == 0 or epoch in (engine.state.max_epochs, best["epoch"]):
+            self._save(engine, best)
+
+    def _finish(self, engine: Any) -> None:
+        """Save the last epoch of a training that ended before its time, and give the folder back."""
+        if engine.state.epoch != self._saved_epoch:
+            self._save(engine, self._best())
+        self._claim.give_back()
+
+    def _save(self, engine: Any, best: Mapping[str, Any]) -> None:
+        epoch = self._saved_epoch = engine.state.epoch
+        if rank():
             return
         state = self.network.state_dict()
         content = {
@@ -174,7 +184,7 @@ class Checkpointing:
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
             "epoch": epoch,
             "iteration": engine.state.iteration,
-            "best": best,
+            "best": dict(best),
             "settings": self.settings,
         }
         if best["epoch"] in (-1, epoch):

@@ -112,6 +112,15 @@ def test_interval_and_last_epoch(tmp_path: Path) -> None:
     assert saved == [False, 2, 3]
 
 
+def test_a_training_that_ends_before_its_time_saves_its_last_epoch(tmp_path: Path) -> None:
+    saving, engine, network = training(tmp_path, interval=4)
+    engine.add_event_handler(Events.EPOCH_COMPLETED(once=3), lambda engine: engine.terminate())
+    engine.run([0], max_epochs=8)
+    saved = torch.load(saving.path, weights_only=True)
+    assert saved["epoch"] == 3
+    torch.testing.assert_close(saved["model"], network.state_dict(), rtol=0, atol=0)
+
+
 def test_the_encoder_alone_shares_its_tensors_with_the_model(tmp_path: Path) -> None:
     saving, engine, network = training(tmp_path)
     engine.run([0], max_epochs=1)
