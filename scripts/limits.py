@@ -56,11 +56,17 @@ _WEIGHT = Limit(0.0, 1e6)
 _SHARE = Limit(0.0, 1.0)
 LIMITS: Mapping[str, Limit] = {
     **{"max_epochs": _EPOCHS, "epoch_length": _EPOCHS, "max_minutes": Limit(0.01, 1e6, or_none=True)},
+    **{"patience": Limit(1, 1_000_000, or_none=True), "min_epochs": _EPOCHS},
     **{"val_interval": _EPOCHS, "picture_interval": _EPOCHS, "checkpoint_interval": _EPOCHS},
     **{"batch_size": Limit(1, 4096), "n_views": Limit(2, 64), "anatomies": Limit(1, 1_000_000)},
     **{"patch_size": Limit(16, 1024, step=16), "spacing": Limit(0.05, 20.0, or_none=True)},
     **{"learning_rate": Limit(1e-12, 10.0), "weight_decay": Limit(0.0, 10.0), "gradient_clip": Limit(1e-6, 1e9)},
-    **{"dropout": Limit(0.0, 0.95), "temperature": Limit(0.001, 100.0), "voxel_temperature": Limit(0.001, 100.0)},
+    **{
+        "dropout": Limit(0.0, 0.95),
+        "feature_dropout": Limit(0.0, 0.95),
+        "temperature": Limit(0.001, 100.0),
+        "voxel_temperature": Limit(0.001, 100.0),
+    },
     **{"reconstruction_weight": _WEIGHT, "contrastive_weight": _WEIGHT, "maps_weight": _WEIGHT},
     **{"voxels_weight": _WEIGHT, "gradient_weight": _WEIGHT, "background_weight": _WEIGHT},
     **{"label_fraction": Limit(1e-6, 1.0), "flip_probability": _SHARE, "intensity_probability": _SHARE},
@@ -73,14 +79,18 @@ LIMITS: Mapping[str, Limit] = {
 _LISTS = {
     **{"features": Limit(1, 65536), "projection": Limit(1, 65536), "sampling": Limit(0.0, 1e6)},
     **{"rotation_degrees": Limit(0.0, 1e4), "scaling": Limit(0.0, 0.99), "shear": Limit(0.0, 10.0)},
-    **{"map_weights": _WEIGHT, "voxel_projection": Limit(1, 65536)},
+    **{"map_weights": _WEIGHT, "voxel_projection": Limit(1, 65536), "beside_features": Limit(1, 65536)},
 }
 _PLACES = (
     *("bundle_root", "dataset_dir", "work_dir", "cache_dir", "output_dir", "ckpt_dir", "encoder_bundle"),
     *("weights_path", "start_weights", "data_root_dir", "tracking_uri", "experiment", "cell", "variant"),
 )
-_SWITCHES = ("resume", "freeze", "compile", "crop_head", "probabilities", "embed", "keep_cases", "uncertainty")
-_CHOICES = {"nan": ("error", "zero")}
+_SWITCHES = (
+    *("resume", "freeze", "freeze_decoder", "compile", "crop_head", "probabilities", "embed", "keep_cases"),
+    "uncertainty",
+)
+_CHOICES = {"nan": ("error", "zero"), "encoder_part": ("encoder", "decoder")}
+_ALSO = {"freeze": "staged"}
 # what the parser of MONAI reads: the check belongs to whoever writes it
 _READ = ("$", "@", "%")
 
@@ -134,7 +144,7 @@ def _check_value(name: str, value: Any, default: Any) -> None:
         _check_list(name, value, default)
     if name in _PLACES and (isinstance(value, bool | int | float)):
         raise InputError(f"{name}={value!r} is read as a number: type --{name} \"'{value}'\", with both quotes")
-    if name in _SWITCHES:
+    if name in _SWITCHES and value != _ALSO.get(name):
         is_on(value, name)
     if name in _CHOICES and value not in _CHOICES[name]:
         raise InputError(f"{name}={value!r} is unknown: choose {' or '.join(_CHOICES[name])}")

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from scripts.inferers.embedding import embed_volume
 from scripts.io.files import atomic_write
+from scripts.networks.encoder_weights import encoder_parts
 from scripts.ranks import gather_rows, rank
 from scripts.switches import is_on
 
 __all__ = ["FeatureTable"]
-
-_BLOCKS = ("conv_0", "down_1", "down_2", "down_3", "down_4")
 
 
 class FeatureTable:
@@ -57,7 +56,7 @@ class FeatureTable:
         self.rows = []
 
     def _embed(self, engine: Any) -> None:
-        encoder = nn.Sequential(*(getattr(engine.network, block) for block in _BLOCKS))
+        encoder = nn.Sequential(*encoder_parts(engine.network))
         for given, added in zip(engine.state.batch, engine.state.output, strict=True):
             sample = {**given, **added}
             image = sample["image"].as_subclass(Tensor)[None].to(engine.state.device)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from scripts.errors import InputError
-from scripts.networks.encoder_weights import freeze_encoder, load_decoder, load_encoder
+from scripts.networks.encoder_weights import decoder_parts, encoder_parts, freeze_encoder, load_decoder, load_encoder
 from scripts.switches import is_given, is_on
 from scripts.weights.archive import check_numbers
 from scripts.weights.encoder_state import read_network_state
@@ -34,6 +34,8 @@ class TaskNetwork:
         frozen: whether the encoder is.
         start_sha: SHA-256 of the weights of the whole network that training starts from, empty without.
         decoder: what was loaded into its decoder and whether that trains, in words, empty without.
+        staged: whether what came pretrained trains later than the rest, see `scripts.networks.stages`.
+        pretrained: its parts that came pretrained.
     """
 
     network: nn.Module
@@ -43,6 +45,8 @@ class TaskNetwork:
     frozen: bool
     start_sha: str = ""
     decoder: str = ""
+    staged: bool = False
+    pretrained: tuple[nn.Module, ...] = ()
 
 
 def task_network(
@@ -50,7 +54,7 @@ def task_network(
     encoder: str = "pretrained",
     encoder_bundle: str | Path = "",
     *,
-    freeze: bool = True,
+    freeze: bool | str = True,
     start: str | Path | None = None,
     encoder_part: str = "encoder",
     freeze_decoder: bool = False,
@@ -62,7 +66,7 @@ def task_network(
         encoder: ``pretrained``; ``none`` to train all from scratch; ``random`` to leave the untrained encoder as it
             is and train the decoder on it, as a measure of what pretraining brings.
         encoder_bundle: bundle folder of the pretraining, or a weights file.
-        freeze: False lets the encoder train along.
+        freeze: False lets the encoder train along; ``staged`` lets what came pretrained train after the rest.
         start: weights of the whole network to go on from; the encoder then replaces theirs.
         encoder_part: which part of pretrained weights is taken: ``encoder``, or ``decoder`` for the encoder and the
             decoder behind it, so that the last convolution alone is new. Without pretrained weights, it says nothing.
@@ -80,6 +84,11 @@ def task_network(
     if encoder_part not in ("encoder", "decoder"):
         raise InputError(f"encoder_part={encoder_part!r} is unknown: choose encoder, or decoder for both")
     freeze_decoder = is_on(freeze_decoder, "freeze_decoder")
+    staged = freeze == "staged"
+    if staged and (freeze_decoder or encoder != "pretrained"):
+        raise InputError(
+            "freeze=staged is for pretrained weights that all train later: give those, freeze_decoder=false"
+        )
     if freeze_decoder and encoder_part == "encoder":
         raise InputError(
             "freeze_decoder: an untrained decoder would stay so; type --encoder_part decoder, or let it train"
@@ -88,15 +97,17 @@ def task_network(
     if is_given(start):
         load_model(network, str(start), "python -m monai.bundle run --config_file configs/train.json")
         digest = hashlib.sha256(Path(str(start)).read_bytes()).hexdigest()
-    made = replace(_with_encoder(network, encoder, encoder_bundle, freeze=freeze), start_sha=digest)
+    made = _with_encoder(network, encoder, encoder_bundle, freeze=False if staged else freeze)
+    made = replace(made, start_sha=digest, staged=staged)
     if encoder_part == "encoder" or not made.encoder_sha:
         return made
     report = load_decoder(network, encoder_bundle, freeze=freeze_decoder)
-    state = "frozen" if freeze_decoder else "trained along"
-    return replace(made, decoder=f"{report.n_loaded} of {report.n_total} tensors from {report.path}, {state}")
+    state = "frozen" if freeze_decoder else "trained later" if staged else "trained along"
+    words = f"{report.n_loaded} of {report.n_total} tensors from {report.path}, {state}"
+    return replace(made, decoder=words, pretrained=(*made.pretrained, *decoder_parts(network)))
 
 
-def _with_encoder(network: nn.Module, encoder: str, encoder_bundle: str | Path, *, freeze: bool) -> TaskNetwork:
+def _with_encoder(network: nn.Module, encoder: str, encoder_bundle: str | Path, *, freeze: bool | str) -> TaskNetwork:
     if is_given(encoder) and encoder not in ("pretrained", "random"):
         raise InputError(
             f"encoder={encoder!r} is unknown: choose pretrained, random or none (--encoder_bundle names its file)"
@@ -112,7 +123,8 @@ def _with_encoder(network: nn.Module, encoder: str, encoder_bundle: str | Path, 
         return TaskNetwork(network, "random", "", "untrained, as a measure of what pretraining brings", frozen=True)
     report = load_encoder(network, encoder_bundle, freeze=freeze)
     source = f"{report.n_loaded} of {report.n_total} encoder tensors from {report.path}"
-    return TaskNetwork(network, _variant(report.path), report.sha256, source, frozen=freeze)
+    parts = tuple(encoder_parts(network))
+    return TaskNetwork(network, _variant(report.path), report.sha256, source, frozen=freeze, pretrained=parts)
 
 
 def load_model(network: nn.Module, path: str | Path, train_command: str) -> nn.Module:

@@ -22,7 +22,14 @@ from scripts.weights.encoder_state import (
     read_encoder_state,
 )
 
-__all__ = ["LoadReport", "freeze_encoder", "load_decoder", "load_encoder"]
+__all__ = [
+    "LoadReport",
+    "decoder_parts",
+    "encoder_parts",
+    "freeze_encoder",
+    "load_decoder",
+    "load_encoder",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -98,17 +105,45 @@ def load_decoder(network: nn.Module, path: str | Path, *, freeze: bool = False) 
     """
     path = encoder_file(path)
     state = read_decoder_state(path)
-    children = dict(network.named_children())
-    if not all(name in children for name in STEPS_UP):
-        raise InputError(
-            f"{type(network).__name__}: has no decoder of blocks upcat_4 .. upcat_1; use MONAI's BasicUNet"
-        )
+    parts = dict(zip(STEPS_UP, decoder_parts(network), strict=True))
     finest = state.get("upcat_1.convs.conv_1.conv.weight")
     cure = "take weights of the same architecture" if finest is None else f"the last of features is {len(finest)} there"
-    report = _load({name: children[name] for name in STEPS_UP}, state, path, "decoder", cure)
-    for name in STEPS_UP if freeze else ():
-        freeze_module(children[name])
+    report = _load(parts, state, path, "decoder", cure)
+    for part in parts.values() if freeze else ():
+        freeze_module(part)
     return report
+
+
+def encoder_parts(network: nn.Module) -> list[nn.Module]:
+    """Return the blocks of the encoder inside a network, finest first.
+
+    Raises:
+        InputError: it has none that is known.
+
+    Examples:
+        >>> from scripts.networks import Encoder
+        >>> len(encoder_parts(Encoder(features=(2, 2, 2, 2, 2))))
+        5
+    """
+    return list(_encoder_parts(network)[1].values())
+
+
+def decoder_parts(network: nn.Module) -> list[nn.Module]:
+    """Return the blocks of the decoder on the encoder inside a network, coarsest first.
+
+    Raises:
+        InputError: it has none that is known.
+
+    Examples:
+        >>> from monai.networks.nets import BasicUNet
+        >>> len(decoder_parts(BasicUNet(features=(2, 2, 2, 2, 2, 2))))
+        4
+    """
+    host = _encoder_host(network)
+    children = dict(host.named_children())
+    if not all(name in children for name in STEPS_UP):
+        raise InputError(f"{type(host).__name__}: has no decoder of blocks upcat_4 .. upcat_1; use MONAI's BasicUNet")
+    return [children[name] for name in STEPS_UP]
 
 
 def freeze_encoder(network: nn.Module) -> None:

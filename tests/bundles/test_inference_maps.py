@@ -132,9 +132,14 @@ def test_predict_tells_what_is_unlike_the_training(
         ({"render_parameters": {"te": 0.2}}, "--te says how to render: name a sequence, --render flair"),
         ({"features": "small"}, "features='small' is no such list: give 5 of them"),
         ({"probabilities": True}, "inference_maps.json has no setting probabilities: leave its option out"),
+        ({"residual_limit": 1.5}, "residual_limit=1.5 is out of bounds: give a number from 0 to 1"),
+        ({"maps": False, "residual_limit": 0.5}, "inference.json has no setting residual_limit: leave its option out"),
         ({"features": [4, 4, 8, 8, 16]}, "does not hold this network (size mismatch"),
     ],
-    ids=["bundle", "weights", "sequence", "timings", "no sequence", "features", "setting", "other widths"],
+    ids=[
+        *("bundle", "weights", "sequence", "timings", "no sequence", "features", "setting", "limit", "no maps"),
+        "other widths",
+    ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told_in_one_line_before_any_work(
     scan: Path, weights: Callable[[bool], Path], tmp_path: Path, changed: dict[str, Any], line: str

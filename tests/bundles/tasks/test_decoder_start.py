@@ -25,7 +25,7 @@ def test_it_trains_on_and_says_what_it_loaded(
     path = tmp_path / "maps" / "model.pt"
     path.parent.mkdir()
     torch.save(net.state_dict(), path)
-    changed = {"encoder_bundle": str(path), "task_network::encoder_part": "decoder", "max_epochs": 1, "epoch_length": 1}
+    changed = {"encoder_bundle": str(path), "encoder_part": "decoder", "max_epochs": 1, "epoch_length": 1}
     with caplog.at_level("INFO", "scripts"):
         run_here(["train.json"], task_settings("ixi_seg", tmp_path, **changed), folder=configs_of("ixi_seg"))
     assert f"Encoder: 20 of 20 encoder tensors from {path}, frozen" in caplog.text
