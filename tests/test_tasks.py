@@ -85,7 +85,8 @@ def test_presets_know_the_same_tasks_and_variants(name: str) -> None:
     assert list(preset.tasks) == [task for task in TASKS if task in preset.tasks]
     for task, part in preset.tasks.items():
         assert set(part.modalities) <= set(TASKS[task].modalities)
-    assert set(preset.variants) <= set(VARIANTS)
+    assert set(preset.variants) <= {*VARIANTS, *preset.recipes}
+    assert {recipe.encoder for recipe in preset.recipes.values()} <= {*VARIANTS, *preset.study}
     assert not set(preset.study) & set(VARIANTS)
 
 

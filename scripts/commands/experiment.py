@@ -27,6 +27,8 @@ def run(
     qmri: str | None = None,
     ixi: str | None = None,
     arc: str | None = None,
+    label_maps: str | None = None,
+    lesions: str | None = None,
     jobs: int | None = None,
     minutes: float | None = None,
     dry_run: bool = False,
@@ -44,11 +46,12 @@ def run(
     """Train and evaluate a grid of variants, tasks, modalities and label fractions; typed again, it continues.
 
     Args:
-        preset: mini (embedded cohorts, two cores, some two hours), gpu, paper (real data), or a JSON file.
+        preset: quick (a look in 20 minutes on two cores), mini (a night on two cores), gpu, paper (real data), or a
+            JSON file.
         out: folder for all of it; default: experiments/<grid>.
         grid: its name, by which reports and pages know it; default: the preset's.
         task: some of pretrain, ixi_seg, arc_lesion, ixi_denoise, joined by commas.
-        variant: some of base, seqaug, seqinv, random (frozen, untrained), scratch (all trained).
+        variant: some of base, seqaug, seqinv, random (frozen, untrained), scratch (all trained), and recipes.
         modality: some of T1w, T2w, PDw, FLAIR.
         label_fraction: shares of the training subjects, such as 0.01,0.1,1.0.
         seeds: such as 0,1,2.
@@ -56,6 +59,8 @@ def run(
         qmri: folder of your own quantitative maps instead of the embedded cohort.
         ixi: folder of a prepared IXI.
         arc: folder of a prepared ARC.
+        label_maps: folder of label maps of people's whole heads (FreeSurfer's ids), of which cohorts are made.
+        lesions: folder of masks of stroke lesions in MNI space, laid into the heads from label_maps.
         jobs: runs side by side, sharing the cores; default: 1, or what the launcher takes.
         minutes: stop after so many; what was begun continues when the command is typed again. Of each Slurm job.
         dry_run: only print the plain commands.
@@ -71,12 +76,12 @@ def run(
         wait: watch Slurm's jobs to their end.
     """
     from scripts.experiment.grid.cells import Choice
-    from scripts.experiment.grid.presets import load_preset
+    from scripts.experiment.grid.presets import load_preset, with_label_maps
     from scripts.experiment.launch.execute import commands
     from scripts.experiment.launch.launchers import LaunchOptions
     from scripts.experiment.launch.run_grid import plan, run_grid, submit_grid
 
-    chosen = load_preset(preset)
+    chosen = with_label_maps(load_preset(preset), label_maps, lesions)
     choice = Choice(
         tasks=_words(task),
         variants=_words(variant),

@@ -106,6 +106,7 @@ def predict(
     tx: float | None = None,
     n: int | None = None,
     efficiency: float | None = None,
+    residual_limit: float | None = None,
     spacing: float | str | None = None,
     features: tuple[int, ...] | None = None,
     patch_size: int | None = None,
@@ -135,6 +136,7 @@ def predict(
         tx: time between the pulses of the train of an mprage [s], default 0.006.
         n: their number, default 160.
         efficiency: of the inversion of an mprage, 0 to 1, default 0.96.
+        residual_limit: share of a scan's variance that its maps may leave unexplained without a warning, default 0.5.
         spacing: voxel size that the network sees [mm], or none for the image's own.
         features: widths of a network that is not of the default size.
         patch_size: side of the windows [voxels], best that of the patches in training.
@@ -157,6 +159,7 @@ def predict(
             **{"tr": tr, "te": te, "ti": ti, "flip_angle": flip_angle},
             **{"tx": tx, "n": n, "efficiency": efficiency},
         },
+        residual_limit=residual_limit,
         spacing=spacing,
         features=features,
         patch_size=patch_size,

@@ -122,6 +122,21 @@ def feature_rows(rng: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def across_rows(rng: np.random.Generator) -> pd.DataFrame:
+    """Networks with labels on T1w alone, on every modality; one recipe with a gain on those that it has not seen."""
+    rows = []
+    for variant, gain in (("random", 0.0), ("scratch", 0.02), ("maps-tuned", 0.3)):
+        for tested in ("T1w", "T2w", "PDw", "FLAIR"):
+            level = 0.7 if tested == "T1w" else 0.2 + gain
+            for n in range(6):
+                where = {"subject": f"IXI{n:03d}-Guys-0000", "site": "Guys", "tested": tested}
+                for tissue in TISSUES:
+                    value = float(level + 0.03 * rng.standard_normal())
+                    own = keys("ixi_seg", variant, "T1w", 0.05)
+                    rows.append({**own, **where, "class": tissue, "metric": "DSC", "value": value})
+    return pd.DataFrame(rows)
+
+
 def results_in(folder: Path, seed: int = 0) -> Results:
     rng = np.random.default_rng(seed)
     scores = pd.concat([ixi_scores(rng), arc_scores(rng)], ignore_index=True)
@@ -139,8 +154,14 @@ def results_in(folder: Path, seed: int = 0) -> Results:
         commit="0123456789ab",
     )
     planned = runs.drop(columns=["run_id", "started", "ended", "minutes", "patch_size", "commit", "cohort"])
-    facts = {"preset": "mini", "commit": "0123456789ab", "hardware": "x86_64, 2 cores, no GPU", "processes": 2}
+    facts: dict[str, Any] = {
+        "preset": "mini",
+        "commit": "0123456789ab",
+        "hardware": "x86_64, 2 cores, no GPU",
+        "processes": 2,
+    }
     facts["commands"] = ["python -m scripts experiment run --preset mini --study"]
+    facts["recipes"] = {"maps-tuned": "the U-Net of map regression, trained further"}
     return Results(
         grid="mini",
         uri="sqlite:///nowhere.db",
@@ -150,6 +171,7 @@ def results_in(folder: Path, seed: int = 0) -> Results:
         cases=case_rows(folder, rng),
         features=feature_rows(rng),
         planned=planned,
+        across=across_rows(np.random.default_rng(seed + 1)),
         facts={**facts, "description": "a grid made up for tests", "started": "2026-11-01 12:00:00"},
     )
 

@@ -12,7 +12,8 @@ import pytest
 from scripts.experiment.figures.all_figures import write_figures
 from scripts.experiment.figures.curves import draw_curves, dsc_curves, psnr_curves
 from scripts.experiment.figures.drawing import error_bars
-from scripts.experiment.figures.points import lesion_points, study_points
+from scripts.experiment.figures.palette import MODALITY_COLOURS
+from scripts.experiment.figures.points import across_points, lesion_points, study_points
 from scripts.experiment.results.collect import Results
 from scripts.experiment.results.scores import NothingFoundError, means, subject_values
 from scripts.experiment.results.wording import unfinished_words
@@ -46,7 +47,7 @@ def with_study(results: Results) -> Results:
 
 def empty(results: Results) -> Results:
     nothing = pd.DataFrame()
-    tables = ("runs", "scores", "invariance", "cases", "features", "planned")
+    tables = ("runs", "scores", "invariance", "cases", "features", "planned", "across")
     return replace(results, **dict.fromkeys(tables, nothing), facts={})
 
 
@@ -194,10 +195,22 @@ def test_study_has_a_panel_for_each_task_and_a_dash_for_a_run_that_lacks(results
     assert set(labels[4:]) == {variant_label(name) for name in STUDY}
 
 
+def test_a_panel_for_every_tested_modality_and_the_mean_of_the_others(results: Results) -> None:
+    drawn = across_points(results)
+    axes = drawn.figure.axes
+    assert [axis.get_title() for axis in axes] == [f"tested on {name}" for name in (*MODALITY_COLOURS, "others")]
+    assert axes[0].get_ylabel() == "DSC [%], labels on T1w, 5 %"
+    own = results.across[(results.across["variant"] == "maps-tuned") & (results.across["tested"] == "T2w")]
+    _, mean, low, high = bars(axes[1], "maps, tuned")
+    assert mean[0] == pytest.approx(100 * own.groupby("subject")["value"].mean().mean())
+    assert low[0] < mean[0] < high[0]
+
+
 def test_writes_pngs_in_reading_order(results: Results, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         figures = write_figures(with_study(results), tmp_path / "out")
     assert [figure.name for figure in figures] == [
+        "across",
         "dsc_curves",
         "lesion_points",
         "psnr_curves",
@@ -228,5 +241,5 @@ def test_nothing_found_makes_no_figure_and_a_line_for_each(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         assert write_figures(empty(results), tmp_path) == []
-    assert len(caplog.messages) == 12
+    assert len(caplog.messages) == 13
     assert not list(tmp_path.glob("*.png"))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -20,21 +19,30 @@ def names(cells: list[Cell]) -> list[str]:
 
 
 @pytest.fixture
-def mini() -> Preset:
-    return load_preset("mini")
+def gpu() -> Preset:
+    """Three variants with an encoder and one without, three modalities and two fractions; one seed of it."""
+    return replace(load_preset("gpu"), seeds=(0,))
 
 
 class TestPresets:
-    def test_mini_is_the_grid_of_the_issue(self, mini: Preset) -> None:
-        cells = expand(mini, Choice(), DATA)
-        found = {(c.task, c.variant, c.modality, c.fraction) for c in cells}
-        variants = ("base", "seqaug", "seqinv", "random")
-        images = ("T1w", "T2w", "PDw")
-        wanted = {("pretrain", variant, "qmri", 1.0) for variant in variants[:3]}
-        wanted |= set(product(("ixi_seg", "ixi_denoise"), variants, images, (0.01, 1.0)))
-        wanted |= set(product(("arc_lesion",), variants, ("T1w", "T2w", "FLAIR"), (1.0,)))
-        assert found == wanted
-        assert len(cells) == len(found) == 63
+    def test_mini_trains_every_recipe_on_one_labelled_person_three_times(self) -> None:
+        mini = load_preset("mini")
+        cells = [cell for cell in expand(mini, Choice(tasks=["ixi_seg"]), DATA) if cell.task == "ixi_seg"]
+        assert {(c.modality, c.fraction, c.tested_on) for c in cells} == {("T1w", 0.05, ("T2w", "PDw", "FLAIR"))}
+        assert {c.variant for c in cells} == set(mini.variants) >= {"scratch", "simulated", "base", "seqinv", "random"}
+        assert {c.seed for c in cells} == {0, 1, 2}
+        assert len(cells) == 3 * len(mini.variants)
+        assert all(c.settings["patience"] < c.settings["min_epochs"] < c.settings["max_epochs"] for c in cells)
+
+    def test_quick_is_a_part_of_mini_in_a_few_runs(self) -> None:
+        cells = expand(load_preset("quick"), Choice(), DATA)
+        assert [(c.task, c.variant) for c in cells] == [
+            ("pretrain", "seqinv-maps"),
+            ("ixi_seg", "scratch"),
+            ("ixi_seg", "simulated"),
+            ("ixi_seg", "maps-tuned"),
+        ]
+        assert set(load_preset("quick").recipes) < set(load_preset("mini").recipes)
 
     def test_the_paper_has_every_cell_of_its_tables(self) -> None:
         cells = expand(load_preset("paper"), Choice(), DATA)
@@ -53,8 +61,8 @@ class TestPresets:
     def test_every_setting_is_a_key_of_its_bundle(self, name: str) -> None:
         for cell in expand(load_preset(name), Choice(study=True), DATA):
             configs = ROOT / "bundles" / cell.bundle / "configs"
-            known = set(json.loads((configs / "train.json").read_text()))
-            known |= set(json.loads((configs / "evaluate.json").read_text()))
+            files = ("train.json", *cell.configs, "evaluate.json")
+            known = {key for file in files for key in json.loads((configs / file).read_text())}
             assert set(cell.settings) <= known
             assert all((configs / overlay).is_file() for overlay in cell.configs)
 
@@ -63,7 +71,7 @@ class TestPresets:
         path.write_text('{"variants": []}')
         with pytest.raises(InputError, match=r"own\.json is no preset \(KeyError\('_desc_'\)\)"):
             load_preset(path)
-        with pytest.raises(InputError, match="'maxi' is unknown: choose mini, gpu, paper"):
+        with pytest.raises(InputError, match="'maxi' is unknown: choose quick, mini, gpu, paper"):
             load_preset("maxi")
 
 
@@ -76,8 +84,8 @@ class TestChoice:
 
 
 class TestExpand:
-    def test_pretrainings_come_first_and_each_cell_names_its_own(self, mini: Preset) -> None:
-        cells = expand(mini, Choice(seeds=(0, 1)), DATA)
+    def test_pretrainings_come_first_and_each_cell_names_its_own(self, gpu: Preset) -> None:
+        cells = expand(gpu, Choice(seeds=(0, 1)), DATA)
         first = [cell.task for cell in cells].index("ixi_seg")
         assert {cell.task for cell in cells[:first]} == {"pretrain"}
         made = {(cell.variant, cell.seed): cell.name for cell in cells[:first]}
@@ -85,26 +93,26 @@ class TestExpand:
             assert cell.encoder == made.get((cell.variant, cell.seed), "")
             assert cell.settings.get("encoder") == {"random": "random"}.get(cell.variant)
 
-    def test_names_are_unique_and_stay(self, mini: Preset) -> None:
-        cells = expand(mini, Choice(study=True), DATA)
+    def test_names_are_unique_and_stay(self, gpu: Preset) -> None:
+        cells = expand(gpu, Choice(study=True), DATA)
         assert len(set(names(cells))) == len(cells)
-        assert names(cells) == names(expand(mini, Choice(study=True), DATA))
+        assert names(cells) == names(expand(gpu, Choice(study=True), DATA))
 
-    def test_a_task_brings_the_pretrainings_that_it_needs(self, mini: Preset) -> None:
-        cells = expand(mini, Choice(tasks=["arc_lesion"], variants=["seqinv", "random"], modalities=["FLAIR"]), DATA)
+    def test_a_task_brings_the_pretrainings_that_it_needs(self, gpu: Preset) -> None:
+        cells = expand(gpu, Choice(tasks=["arc_lesion"], variants=["seqinv", "random"], modalities=["FLAIR"]), DATA)
         assert [(c.task, c.variant) for c in cells] == [
             ("pretrain", "seqinv"),
             ("arc_lesion", "seqinv"),
             ("arc_lesion", "random"),
         ]
 
-    def test_scratch_needs_no_encoder(self, mini: Preset) -> None:
-        cells = expand(mini, Choice(tasks=["ixi_denoise"], variants=["scratch"], modalities=["T1w"]), DATA)
+    def test_scratch_needs_no_encoder(self, gpu: Preset) -> None:
+        cells = expand(gpu, Choice(tasks=["ixi_denoise"], variants=["scratch"], modalities=["T1w"]), DATA)
         assert [(c.task, c.encoder, c.settings["encoder"]) for c in cells] == [("ixi_denoise", "", "none")] * 2
 
-    def test_a_study_variant_is_tested_where_the_study_says(self, mini: Preset) -> None:
-        cells = expand(mini, Choice(variants=["seqinv-vicreg"]), DATA)
-        assert cells[0].configs == ("demo.json", "vicreg.json")
+    def test_a_study_variant_is_tested_where_the_study_says(self, gpu: Preset) -> None:
+        cells = expand(gpu, Choice(variants=["seqinv-vicreg"]), DATA)
+        assert cells[0].configs == ("vicreg.json",)
         assert cells[0].settings["mode"] == "seqinv"
         assert {(c.task, c.modality, c.fraction) for c in cells[1:]} == {
             ("ixi_seg", "T1w", 0.01),
@@ -112,33 +120,58 @@ class TestExpand:
             ("ixi_denoise", "T1w", 0.01),
         }
 
-    def test_a_changed_pretraining_changes_what_is_built_on_it_only(self, mini: Preset) -> None:
-        longer = replace(mini, pretrain=replace(mini.pretrain, settings={**mini.pretrain.settings, "max_epochs": 11}))
-        before = set(names(expand(mini, Choice(), DATA)))
+    def test_a_changed_pretraining_changes_what_is_built_on_it_only(self, gpu: Preset) -> None:
+        longer = replace(gpu, pretrain=replace(gpu.pretrain, settings={**gpu.pretrain.settings, "max_epochs": 11}))
+        before = set(names(expand(gpu, Choice(), DATA)))
         after = expand(longer, Choice(), DATA)
         kept = [cell for cell in after if cell.name in before]
         assert {cell.variant for cell in kept} == {"random"}
         assert len(kept) == 15
 
-    def test_other_data_change_only_the_cells_that_read_them(self, mini: Preset) -> None:
-        before = set(names(expand(mini, Choice(), DATA)))
-        after = expand(mini, Choice(), {**DATA, "arc": "mine"})
+    def test_other_data_change_only_the_cells_that_read_them(self, gpu: Preset) -> None:
+        before = set(names(expand(gpu, Choice(), DATA)))
+        after = expand(gpu, Choice(), {**DATA, "arc": "mine"})
         assert {cell.task for cell in after if cell.name not in before} == {"arc_lesion"}
 
-    def test_more_seconds_change_no_name(self, mini: Preset) -> None:
-        slower = replace(mini, pretrain=replace(mini.pretrain, seconds=1e4))
-        assert names(expand(slower, Choice(), DATA)) == names(expand(mini, Choice(), DATA))
+    def test_more_seconds_change_no_name(self, gpu: Preset) -> None:
+        slower = replace(gpu, pretrain=replace(gpu.pretrain, seconds=1e4))
+        assert names(expand(slower, Choice(), DATA)) == names(expand(gpu, Choice(), DATA))
+
+    def test_recipes_share_a_pretraining_and_differ_in_its_use(self) -> None:
+        mini = load_preset("mini")
+        cells = expand(mini, Choice(tasks=["ixi_seg"], variants=["maps-linear", "maps-tuned"], seeds=[1]), DATA)
+        made, linear, tuned = cells
+        assert (made.task, made.variant, made.configs) == ("pretrain", "seqinv-maps", ("demo.json", "maps.json"))
+        assert linear.encoder == tuned.encoder == made.name
+        assert (linear.settings["freeze"], tuned.settings["freeze"]) == (True, False)
+        assert linear.name != tuned.name
+
+    def test_a_recipe_on_simulations_names_the_maps_that_it_learns_from(self) -> None:
+        mini = load_preset("mini")
+        (cell,) = expand(mini, Choice(tasks=["ixi_seg"], variants=["simulated"], seeds=[0]), DATA)
+        assert (cell.maps, cell.data, cell.encoder) == (DATA["qmri"], DATA["ixi"], "")
+        assert cell.configs == ("demo.json", "synthetic.json")
+        (other,) = expand(mini, Choice(tasks=["ixi_seg"], variants=["simulated"], seeds=[0]), {**DATA, "qmri": "z"})
+        assert other.name != cell.name
+
+    def test_a_task_may_be_for_some_variants_unless_others_are_asked_for(self) -> None:
+        mini = load_preset("mini")
+        chosen = Choice(tasks=["arc_lesion"], seeds=[0])
+        variants = {c.variant for c in expand(mini, chosen, DATA) if c.task == "arc_lesion"}
+        assert variants == set(mini.tasks["arc_lesion"].variants) < set(mini.variants)
+        asked = expand(mini, replace(chosen, variants=["maps-linear"]), DATA)
+        assert asked[-1].variant == "maps-linear"
 
     @pytest.mark.parametrize(
         ("choice", "told"),
         [
-            (Choice(tasks=["ixi"]), "task 'ixi' is not in the preset mini: choose pretrain, ixi_seg"),
+            (Choice(tasks=["ixi"]), "task 'ixi' is not in the preset gpu: choose pretrain, ixi_seg"),
             (Choice(variants=["simclr"]), "variant 'simclr' is not in"),
             (Choice(modalities=["SWI"]), "choose T1w, T2w, PDw, FLAIR"),
             (Choice(fractions=[10.0]), "label_fraction 10.0 is no share"),
             (Choice(tasks=["ixi_seg"], modalities=["FLAIR"]), "nothing is left of the grid"),
         ],
     )
-    def test_what_there_is_not_is_refused(self, mini: Preset, choice: Choice, told: str) -> None:
+    def test_what_there_is_not_is_refused(self, gpu: Preset, choice: Choice, told: str) -> None:
         with pytest.raises(InputError, match=told):
-            expand(mini, choice, DATA)
+            expand(gpu, choice, DATA)

@@ -11,9 +11,11 @@ from PIL import Image
 
 from scripts.errors import InputError
 from scripts.experiment.figures.all_figures import Figure
+from scripts.experiment.pages.advice import advice
 from scripts.experiment.pages.limits import limits
 from scripts.experiment.pages.results_page import typical_minutes, write_results_page
 from scripts.experiment.pages.tallies import agreement_with_paper, tallies
+from scripts.experiment.results.across import across_scores
 from scripts.experiment.results.collect import Results
 from scripts.experiment.tables.all_tables import all_tables
 from scripts.experiment.tables.study import study_differences, study_table
@@ -182,6 +184,35 @@ class TestPage:
         with pytest.raises(InputError, match=r"NOTES\.md is a page of something else: give --page"):
             write_results_page(results, [], [], path)
         assert path.read_text(encoding="utf-8") == "# Notes\n"
+
+    def test_begins_with_the_recipe_to_take(self, page: Path, results: Results) -> None:
+        text = page.read_text(encoding="utf-8")
+        part = text[text.index("### Which recipe for which case") : text.index("### What this can show")]
+        lines = [line for line in part.splitlines() if line.startswith("- ")]
+        assert [line.split(":")[0] for line in lines] == [
+            "- **Brain tissue (IXI), 5 % of the labels, T1w, tested on the same**",
+            "- **Brain tissue (IXI), 5 % of the labels, T1w, tested on the other contrasts**",
+        ]
+        (own,) = across_scores(results)
+        row = own.differences("scratch").set_index(["variant", "tested"]).loc[("maps-tuned", "others")]
+        told = (
+            f"{row['difference']:+.1f} DSC points (95 % interval over subjects {row['low']:+.1f} to {row['high']:+.1f})"
+        )
+        assert told in lines[1]
+        assert lines[1].split("**: ")[1].startswith("maps, tuned was best")
+
+    def test_nothing_is_advised_where_nothing_was_trained_from_scratch(self, results: Results) -> None:
+        left = results.across[results.across["variant"] != "scratch"]
+        assert advice(replace(results, across=left)) == []
+
+    def test_scratch_itself_may_be_the_best(self, results: Results) -> None:
+        left = results.across[results.across["variant"] != "maps-tuned"]
+        assert (
+            "none beat it"
+            in dict(advice(replace(results, across=left)))[
+                "Brain tissue (IXI), 5 % of the labels, T1w, tested on the other contrasts"
+            ]
+        )
 
     def test_the_best_are_counted(self, page: Path, tables: list[Table]) -> None:
         (line,) = re.findall(r"^- \*\*Best of all in so many cells\*\*: (.*)$", page.read_text(encoding="utf-8"), re.M)

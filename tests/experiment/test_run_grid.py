@@ -22,8 +22,9 @@ from scripts.errors import InputError
 from scripts.experiment.grid.cells import Choice
 from scripts.experiment.grid.presets import load_preset
 from scripts.experiment.launch.begin import record_plan
-from scripts.experiment.launch.execute import Job, commands, execute, is_finished
+from scripts.experiment.launch.execute import commands, execute, is_finished
 from scripts.experiment.launch.run_grid import plan, run_grid
+from scripts.experiment.launch.steps import Job
 from scripts.experiment.results.collect import Results, collect
 from scripts.handlers.mlflow_store import find_parent, open_store
 from tests.commands.client import Commands

@@ -15,7 +15,7 @@ from scripts.experiment.figures.curves import dsc_curves, psnr_curves
 from scripts.experiment.figures.drawing import Drawing
 from scripts.experiment.figures.invariance_dots import invariance_dots, study_invariance
 from scripts.experiment.figures.png import write_png
-from scripts.experiment.figures.points import lesion_points, study_points
+from scripts.experiment.figures.points import across_points, lesion_points, study_points
 from scripts.experiment.figures.tsne import feature_tsne
 from scripts.experiment.results.collect import Results
 from scripts.experiment.results.scores import NothingFoundError
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 _FIGURES: dict[str, Callable[[Results], Drawing]] = {
     "contrasts": contrast_gallery,
     "views": view_pairs,
+    "across": across_points,
     "dsc_curves": dsc_curves,
     "lesion_points": lesion_points,
     "psnr_curves": psnr_curves,

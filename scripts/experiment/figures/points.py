@@ -12,6 +12,7 @@ import pandas as pd
 
 from scripts.experiment.figures.drawing import Drawing, error_bars
 from scripts.experiment.figures.palette import MODALITY_COLOURS, variant_colours, variant_markers
+from scripts.experiment.results.across import AcrossScores, across_scores
 from scripts.experiment.results.collect import Results
 from scripts.experiment.results.scores import NothingFoundError, StudiedScore, means, studied_scores, subject_values
 from scripts.experiment.results.training_scatter import training_interval, training_scatter
@@ -20,7 +21,7 @@ from scripts.metrics.bootstrap import bootstrap_interval
 from scripts.tasks import TASKS
 from scripts.variants import VARIANTS, variant_label, variant_order
 
-__all__ = ["Panel", "draw_points", "lesion_points", "study_points"]
+__all__ = ["Panel", "across_points", "draw_points", "lesion_points", "study_points"]
 
 _WIDTH = 8.5
 
@@ -101,6 +102,40 @@ def study_points(results: Results) -> Drawing:
     return Drawing("Study: downstream scores", caption, draw_points(panels, min(len(panels), 3)))
 
 
+def across_points(results: Results) -> Drawing:
+    """Return the scores on every modality of networks trained on one, a row per task and modality with labels.
+
+    Raises:
+        NothingFoundError: no network was tested on another modality.
+    """
+    scores = list(across_scores(results))
+    if not scores:
+        raise NothingFoundError("no network was tested on another modality than its own")
+    columns = max(len(own.tested) for own in scores)
+    panels: list[Panel | None] = []
+    for own in scores:
+        row = [_across_panel(own, tested) for tested in own.tested]
+        panels += [*row, *[None] * (columns - len(row))]
+    repeated = any(own.is_repeated for own in scores)
+    dots = "seeds, each a mean over the test subjects" if repeated else "test subjects"
+    over = "t interval over the seeds, their scatter pooled" if repeated else "bootstrap interval over the subjects"
+    caption = (
+        f"Networks with labels on one modality, tested on every one. Pale: {dots}; dark: their mean, its 95 % {over}. "
+        f"{cohort_words(results.across).capitalize()}, {seed_words(results.across['seed'])}."
+    )
+    return Drawing("Across contrasts", caption, draw_points(panels, columns))
+
+
+def _across_panel(own: AcrossScores, tested: str) -> Panel:
+    label = f"{own.metric.axis}, labels on {own.trained}, {100 * own.fraction:g} %"
+    title = f"tested on {tested}"
+    if not own.is_repeated:
+        return Panel(label, title, own.values(tested))
+    table = own.by_training(tested)
+    interval = partial(training_interval, scatter=training_scatter(table))
+    return Panel(label, title, table.rename(columns={"seed": "subject"}), interval)
+
+
 def _studied_panel(score: StudiedScore) -> Panel:
     label, title = score.metric.axis, f"{TASKS[score.task].short}, {score.modality}"
     title += f", {100 * score.fraction:g} % of labels"
@@ -110,16 +145,16 @@ def _studied_panel(score: StudiedScore) -> Panel:
     return Panel(label, title, score.by_training.rename(columns={"seed": "subject"}), interval)
 
 
-def draw_points(panels: Sequence[Panel], columns: int) -> Any:
+def draw_points(panels: Sequence[Panel | None], columns: int) -> Any:
     """Return a figure: panel after panel, row by row, with a column of subjects and their mean per variant.
 
     Args:
-        panels: those of one row with the same label share their axis.
+        panels: those of one row with the same label share their axis; None leaves a place empty.
         columns: panels in a row.
     """
     from matplotlib.figure import Figure
 
-    variants = variant_order({name for panel in panels for name in panel.values["variant"]})
+    variants = variant_order({name for panel in panels if panel for name in panel.values["variant"]})
     crowded = len(variants) > len(VARIANTS)
     n_rows = -(-len(panels) // columns)
     figure = Figure(figsize=(_WIDTH, n_rows * (3.6 if crowded else 2.7)), layout="constrained")
@@ -128,7 +163,11 @@ def draw_points(panels: Sequence[Panel], columns: int) -> Any:
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     for place, (axis, panel) in enumerate(zip(axes.flat, panels, strict=False)):
-        beside = place % columns > 0 and panel.label == panels[place - 1].label
+        before = panels[place - 1] if place % columns else None
+        if panel is None:
+            axis.set_axis_off()
+            continue
+        beside = before is not None and panel.label == before.label
         if beside:
             axis.sharey(axes.flat[place - 1])
         _draw_panel(axis, panel, variants)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scripts.errors import InputError
-from scripts.experiment.grid.presets import Preset, TaskGrid
+from scripts.experiment.grid.presets import Preset, Recipe, TaskGrid
 from scripts.tasks import LAYOUTS, PRETRAIN, bundle_of
 from scripts.variants import ENCODERLESS, PRETRAINED
 
@@ -33,6 +33,8 @@ class Cell:
         encoder: name of the cell that makes its encoder, empty where there is none.
         data: what identifies its dataset.
         seconds: the preset's estimate.
+        tested_on: modalities that it is tested on besides its own.
+        maps: what identifies the dataset of maps that it is trained on in place of images; empty for images.
     """
 
     task: str
@@ -45,6 +47,8 @@ class Cell:
     encoder: str
     data: str
     seconds: float
+    tested_on: tuple[str, ...] = ()
+    maps: str = ""
 
     @property
     def bundle(self) -> str:
@@ -70,7 +74,8 @@ class Cell:
         return {name: getattr(self, name) for name in names}
 
     def _digest(self) -> str:
-        content = [self.configs, dict(self.settings), self.encoder, self.data]
+        content: list[Any] = [self.configs, dict(self.settings), self.encoder, self.data]
+        content += [part for part in (self.tested_on, self.maps) if part]  # older grids keep their names
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -80,7 +85,7 @@ class Choice:
 
     Attributes:
         tasks: of pretrain, ixi_seg, arc_lesion and ixi_denoise; the pretraining that a task needs is always in.
-        variants: base, seqaug, seqinv, random, scratch, and the preset's study variants.
+        variants: base, seqaug, seqinv, random, scratch, and the preset's study variants and recipes.
         modalities: T1w, T2w, PDw, FLAIR.
         fractions: label fractions.
         seeds: whole numbers.
@@ -128,10 +133,11 @@ def expand(preset: Preset, choice: Choice, data: Mapping[str, str]) -> list[Cell
     downstream: list[Cell] = []
     for seed in seeds:
         for variant in variants:
-            made = None if variant in ENCODERLESS else _pretraining(preset, variant, seed, data[LAYOUTS[PRETRAIN]])
+            source = preset.recipes[variant].encoder if variant in preset.recipes else variant
+            made = None if source in ENCODERLESS else _pretraining(preset, source, seed, data[LAYOUTS[PRETRAIN]])
             cells = list(_task_cells(preset, choice, tasks, variant, seed, made, data))
             if made is not None and (cells or PRETRAIN in tasks):
-                encoders[variant, seed] = made
+                encoders[source, seed] = made
             downstream += cells
     if not encoders and not downstream:
         raise InputError("nothing is left of the grid: no task has such a modality or label fraction")
@@ -168,13 +174,16 @@ def _task_cells(
 ) -> Iterator[Cell]:
     # a study variant is tested where the study says, unless the user says where
     limits = preset.study_tasks if variant in preset.study else preset.tasks
+    recipe = preset.recipes.get(variant, Recipe("", variant))
     for task in (name for name in tasks if name in limits):
         part = preset.tasks[task]
+        if part.variants and variant not in part.variants and choice.variants is None:
+            continue
         modalities = [m for m in limits[task].modalities if choice.modalities is None or m in choice.modalities]
         fractions = limits[task].fractions if choice.fractions is None else choice.fractions
         for modality in modalities:
             for fraction in fractions:
-                source: dict[str, Any] = {"encoder": ENCODERLESS[variant]} if encoder is None else {}
+                source: dict[str, Any] = {"encoder": ENCODERLESS[recipe.encoder]} if encoder is None else {}
                 if task == _EMBEDDED_BY and fraction == max(fractions):
                     source["embed"] = True  # a frozen encoder gives the same features whatever the fraction
                 own = {"modality": modality, "label_fraction": fraction, "variant": variant, "seed": seed}
@@ -184,16 +193,18 @@ def _task_cells(
                     modality=modality,
                     fraction=fraction,
                     seed=seed,
-                    configs=part.configs,
-                    settings={**part.settings, **source, **own},
+                    configs=(*part.configs, *recipe.configs),
+                    settings={**part.settings, **source, **recipe.settings, **own},
                     encoder="" if encoder is None else encoder.name,
                     data=data[LAYOUTS[task]],
                     seconds=part.seconds,
+                    tested_on=tuple(m for m in part.tested_on if m != modality),
+                    maps=data[LAYOUTS[PRETRAIN]] if recipe.simulated else "",
                 )
 
 
 def _check(preset: Preset, choice: Choice) -> None:
-    known_variants = [*PRETRAINED, *ENCODERLESS, *preset.study]
+    known_variants = [*PRETRAINED, *ENCODERLESS, *preset.study, *preset.recipes]
     known_modalities = list(dict.fromkeys(m for part in preset.tasks.values() for m in part.modalities))
     for what, chosen, known in (
         ("task", choice.tasks, [PRETRAIN, *preset.tasks]),

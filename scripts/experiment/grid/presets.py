@@ -1,19 +1,19 @@
-"""The grids that come along, as JSON: `mini`, `gpu` and `paper`."""
+"""The grids that come along, as JSON."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
 
-__all__ = ["PRESETS", "Preset", "TaskGrid", "load_preset"]
+__all__ = ["PRESETS", "Preset", "Recipe", "TaskGrid", "load_preset", "with_label_maps"]
 
 _FOLDER = Path(__file__).with_name("presets")
 
-PRESETS = ("mini", "gpu", "paper")
+PRESETS = ("quick", "mini", "gpu", "paper")
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class TaskGrid:
         fractions: label fractions.
         configs: overlays on the bundle's train.json.
         settings: overrides on top of them.
+        variants: that it is run for; none is all of the preset's.
+        tested_on: modalities that its networks are tested on besides the one that they were trained on.
         seconds: what a run of it takes of the whole machine that the preset is made for (half of its time where two
             run side by side); 0 where nobody knows.
     """
@@ -33,7 +35,29 @@ class TaskGrid:
     fractions: tuple[float, ...] = ()
     configs: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+    variants: tuple[str, ...] = ()
+    tested_on: tuple[str, ...] = ()
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A way to come by a task's network, compared with others on the same tasks.
+
+    Attributes:
+        words: what it does, for people.
+        encoder: variant of the pretraining that it starts from, of the paper's or the study's; ``random`` or
+            ``scratch`` for none.
+        configs: overlays on the task's train.json, those of the preset and these.
+        settings: overrides on top of the preset's.
+        simulated: whether it learns from simulated contrasts of labelled maps, by `synthetic.json`, not from images.
+    """
+
+    words: str
+    encoder: str
+    configs: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    simulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,7 +65,7 @@ class Preset:
     """A grid before it is expanded.
 
     Attributes:
-        name: mini, gpu, paper, or the stem of the user's own file.
+        name: of `PRESETS`, or the stem of the user's own file.
         description: of what it is, in a line.
         cohorts: arguments of the embedded cohorts ``qmri``, ``ixi``, ``arc``; None where real data are needed.
         variants: that are compared.
@@ -50,6 +74,7 @@ class Preset:
         tasks: the downstream tasks by bundle.
         study: further variants of the pretraining, by name: overlays and settings on top of ``pretrain``.
         study_tasks: modalities and fractions on which these are tested.
+        recipes: ways to use a pretraining or none, by name; they may stand in ``variants``.
     """
 
     name: str
@@ -61,6 +86,7 @@ class Preset:
     tasks: dict[str, TaskGrid]
     study: dict[str, TaskGrid]
     study_tasks: dict[str, TaskGrid]
+    recipes: dict[str, Recipe]
 
 
 def load_preset(name: str | Path) -> Preset:
@@ -85,9 +111,40 @@ def load_preset(name: str | Path) -> Preset:
             tasks={task: _part(part) for task, part in content["tasks"].items()},
             study={variant: _part(part) for variant, part in study["variants"].items()},
             study_tasks={task: _part(part) for task, part in study["tasks"].items()},
+            recipes={name: _recipe(part) for name, part in content.get("recipes", {}).items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no preset ({error!r}): see scripts/experiment/grid/presets/mini.json") from error
+
+
+def with_label_maps(preset: Preset, label_maps: str | None, lesions: str | None = None) -> Preset:
+    """Return a preset whose embedded cohorts are heads of people, made from label maps.
+
+    Args:
+        preset: the grid.
+        label_maps: folder of label maps of whole heads; None changes nothing.
+        lesions: folder of masks of lesions in MNI space, without which there is no cohort of lesions.
+
+    Raises:
+        InputError: no such folder, lesions without label maps, or a preset for real data.
+    """
+    for name, folder in (("label_maps", label_maps), ("lesions", lesions)):
+        if folder and not Path(folder).is_dir():
+            raise InputError(f"--{name} {folder} is no folder: give that of the files")
+    if not label_maps:
+        if lesions:
+            raise InputError("--lesions are for heads from label maps: give --label_maps, or leave it out")
+        return preset
+    if preset.cohorts is None:
+        raise InputError(f"the preset {preset.name} is for real data: leave --label_maps out")
+    maps = {"label_maps": str(Path(label_maps).resolve())}
+    masks = {"lesions": str(Path(lesions).resolve())} if lesions else {}
+    more: dict[str, dict[str, Any]] = {
+        "qmri": {**maps, **masks, "whole_heads": True},
+        "ixi": maps,
+        "arc": {**maps, **masks},
+    }
+    return replace(preset, cohorts={layout: {**own, **more[layout]} for layout, own in preset.cohorts.items()})
 
 
 def _part(content: dict[str, Any]) -> TaskGrid:
@@ -96,5 +153,17 @@ def _part(content: dict[str, Any]) -> TaskGrid:
         fractions=tuple(float(fraction) for fraction in content.get("fractions", ())),
         configs=tuple(content.get("configs", ())),
         settings=dict(content.get("settings", {})),
+        variants=tuple(content.get("variants", ())),
+        tested_on=tuple(content.get("tested_on", ())),
         seconds=float(content.get("seconds", 0.0)),
+    )
+
+
+def _recipe(content: dict[str, Any]) -> Recipe:
+    return Recipe(
+        words=str(content["words"]),
+        encoder=str(content["encoder"]),
+        configs=tuple(content.get("configs", ())),
+        settings=dict(content.get("settings", {})),
+        simulated=bool(content.get("simulated", False)),
     )

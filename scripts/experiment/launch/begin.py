@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from scripts.experiment.grid.cells import Cell
 from scripts.experiment.grid.presets import Preset
-from scripts.experiment.launch.execute import Job, is_finished
+from scripts.experiment.launch.execute import is_finished
+from scripts.experiment.launch.steps import Job
 from scripts.handlers.mlflow_store import ensure_parent, find_parent, git_commit, open_store
 from scripts.tasks import LAYOUTS
 
@@ -88,6 +89,7 @@ def record_plan(jobs: Sequence[Job], preset: Preset, client: Any, processes: int
         "started": known.get("facts", {}).get("started") or time.strftime("%Y-%m-%d %H:%M:%S"),
         "hardware": _hardware(),
         "processes": processes,
+        "recipes": {name: recipe.words for name, recipe in preset.recipes.items()},
         **{layout: folder for layout, folder in place.data.items() if folder},
     }
     client.log_dict(parent.info.run_id, {"cells": list(cells.values()), "facts": facts}, "grid.json")

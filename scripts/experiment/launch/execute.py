@@ -9,71 +9,26 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scripts.bundles import BUNDLES, bundle_command, run_bundle
 from scripts.errors import InputError, find_input_error, root_cause
-from scripts.experiment.grid.cells import Cell
+from scripts.experiment.launch.steps import Job, steps_of
 from scripts.experiment.launch.torchrun import run_torchrun, torchrun_command
 from scripts.io.files import atomic_write
-from scripts.literals import literals
-from scripts.tasks import LAYOUTS, PRETRAIN, TASKS
+from scripts.tasks import PRETRAIN, TASKS
 
-__all__ = ["Job", "Place", "commands", "execute", "headline", "is_finished"]
+__all__ = ["commands", "execute", "headline", "is_finished"]
 
-_RESULT = {PRETRAIN: "invariance.csv"}
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a grid lives.
-
-    Attributes:
-        grid: its name.
-        out: folder of everything.
-        uri: MLflow store.
-        data: layout (qmri, ixi, arc) -> folder of the dataset.
-        gpus: processes of each training, one per GPU; 1 trains in one process.
-        command: what one types to run it, without what says where.
-    """
-
-    grid: str
-    out: Path
-    uri: str
-    data: Mapping[str, str] = field(hash=False)
-    gpus: int = 1
-    command: str = ""
-
-    def folder(self, cell: str) -> Path:
-        """Return the folder of a cell: ``models``, ``eval`` and ``log.txt``."""
-        return self.out / "runs" / cell
-
-
-@dataclass(frozen=True)
-class Job:
-    """A cell and its place: all that a process needs to run it."""
-
-    cell: Cell
-    place: Place
-
-    @property
-    def name(self) -> str:
-        """That of the cell."""
-        return self.cell.name
-
-    @property
-    def log(self) -> Path:
-        """What it printed."""
-        return self.place.folder(self.name) / "log.txt"
+_TESTED_ON = "tested_on"
 
 
 def commands(job: Job) -> list[str]:
-    """Return what one would type to do the same on one device: training, then evaluation."""
-    return [bundle_command(names, _settings(job, names), job.cell.bundle) for names in _configs(job.cell)]
+    """Return what one would type to do the same on one device: training, then evaluation of each modality."""
+    return [bundle_command(step.configs, step.settings, job.cell.bundle) for step in steps_of(job)]
 
 
 def is_finished(job: Job, client: Any) -> bool:
@@ -89,6 +44,8 @@ def is_finished(job: Job, client: Any) -> bool:
         return False
     tags = run.data.tags
     if run.info.status != "FINISHED" or tags.get("evaluated") != "yes" or not weights.is_file():
+        return False
+    if job.cell.tested_on and tags.get(_TESTED_ON) != ",".join(job.cell.tested_on):
         return False
     sha = tags.get("encoder_sha" if job.cell.task == PRETRAIN else "model_sha", "")
     return bool(sha == hashlib.sha256(weights.read_bytes()).hexdigest())
@@ -114,15 +71,17 @@ def execute(job: Job) -> None:
         content = {**job.cell.keys(), "configs": job.cell.configs, "settings": dict(job.cell.settings)}
         atomic_write(folder / "cell.json", lambda part: part.write_text(json.dumps(content, indent=4)))
         with _output_to(job.log), _one_line(job.log):
-            for names, command in zip(_configs(job.cell), commands(job), strict=True):
-                settings, gpus = _settings(job, names), job.place.gpus
-                if gpus > 1 and "evaluate.json" not in names:
-                    paths = [BUNDLES / job.cell.bundle / "configs" / name for name in names]
+            for step in steps_of(job):
+                settings, gpus = step.settings, job.place.gpus
+                if gpus > 1 and step.is_training:
+                    paths = [BUNDLES / job.cell.bundle / "configs" / name for name in step.configs]
                     sys.stdout.write(f"{shlex.join(torchrun_command(gpus, paths, settings))}\n")
                     run_torchrun(gpus, paths, settings)
                 else:
-                    sys.stdout.write(f"{command}\n")
-                    run_bundle(names, {}, job.cell.bundle, settings)
+                    sys.stdout.write(f"{bundle_command(step.configs, settings, job.cell.bundle)}\n")
+                    run_bundle(step.configs, {}, job.cell.bundle, settings)
+            if job.cell.tested_on or job.cell.maps:
+                _record_across(job)
 
 
 def headline(job: Job) -> str:
@@ -139,38 +98,26 @@ def headline(job: Job) -> str:
     return f"{task.headline.name} " + ", ".join(f"{row.site} {row.mean:.3f}" for row in rows.itertuples())
 
 
-def _configs(cell: Cell) -> list[list[str]]:
-    training = ["train.json", *cell.configs]
-    return [training, [*training, "evaluate.json"]]
+def _record_across(job: Job) -> None:
+    """Put the scores on all modalities into the cell's own run, under the name of the cell's modality."""
+    import pandas as pd
 
+    from scripts.handlers.mlflow_store import open_store
 
-def _settings(job: Job, names: Sequence[str]) -> dict[str, Any]:
-    """Return overrides of configs: those of the cell in their own language, as the preset has them, and places.
-
-    What only the evaluation has, such as the number of its views, is left out of the training.
-    """
-    cell, place = job.cell, job.place
-    folder = place.folder(cell.name)
-    layout = LAYOUTS[cell.task]
-    work = hashlib.sha256(cell.data.encode()).hexdigest()[:8]
-    places = {
-        "dataset_dir": place.data[layout],
-        "work_dir": str(place.out / "work" / f"{layout}-{work}"),
-        "ckpt_dir": str(folder / "models"),
-        "output_dir": str(folder / "eval"),
-        "tracking_uri": place.uri,
-        "experiment": f"grid-{place.grid}",
-        "cell": f"{place.grid}/{cell.name}",
-    }
-    if cell.encoder:
-        places["encoder_bundle"] = str(place.folder(cell.encoder))
-    settings = {**cell.settings, **literals(places)}
-    if "evaluate.json" in names:
-        return settings  # all of them; what no config has is refused there
-    known: set[str] = set()
-    for path in (BUNDLES / cell.bundle / "configs" / name for name in names):
-        known.update(json.loads(path.read_text(encoding="utf-8")))
-    return {name: value for name, value in settings.items() if name.partition("::")[0] in known}
+    folder, cell = job.place.folder(job.name), job.cell
+    parts = [folder / "eval", *(folder / "eval" / modality for modality in cell.tested_on)]
+    table = pd.concat([pd.read_csv(part / "metrics.csv") for part in parts], ignore_index=True)
+    path = folder / "eval" / "across.csv"
+    atomic_write(path, lambda part: table.rename(columns={"modality": "tested"}).to_csv(part, index=False))
+    client = open_store(job.place.uri)
+    run = json.loads((folder / "models" / "mlflow_run.json").read_text())["run_id"]
+    client.log_artifact(run, str(path))
+    for tag, value in (
+        ("modality", cell.modality),
+        ("fraction", cell.fraction),
+        (_TESTED_ON, ",".join(cell.tested_on)),
+    ):
+        client.set_tag(run, tag, str(value))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import statistics
@@ -17,8 +18,9 @@ from scripts.errors import InputError
 from scripts.experiment.grid.cells import Cell, Choice, expand
 from scripts.experiment.grid.presets import Preset
 from scripts.experiment.launch.begin import begin_grid, clock
-from scripts.experiment.launch.execute import Job, Place, execute, headline
+from scripts.experiment.launch.execute import execute, headline
 from scripts.experiment.launch.launchers import LaunchOptions, submit_stages
+from scripts.experiment.launch.steps import Job, Place
 from scripts.parallel import progress_bar, run_jobs
 from scripts.processes import Processes
 from scripts.tasks import LAYOUTS, PRETRAIN
@@ -93,8 +95,10 @@ def plan(
         else:
             cohort = preset.cohorts[layout]
             identity[layout] = json.dumps(cohort, sort_keys=True)
-            size = "-".join(f"{name}{value:g}" for name, value in cohort.items())
-            folders[layout] = str((out / "data" / f"{layout}-{size}").resolve())
+            size = "-".join(f"{name}{value:g}" for name, value in cohort.items() if not isinstance(value, str))
+            made_of = [value for value in cohort.values() if isinstance(value, str)]
+            digest = f"-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:8]}" if made_of else ""
+            folders[layout] = str((out / "data" / f"{layout}-{size}{digest}").resolve())
     cells = expand(preset, choice, identity)
     missing = sorted({LAYOUTS[cell.task] for cell in cells if not folders[LAYOUTS[cell.task]]})
     if missing:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from scripts.errors import InputError
 from scripts.experiment.figures.all_figures import Figure
+from scripts.experiment.pages.advice import advice
 from scripts.experiment.pages.limits import limits
 from scripts.experiment.pages.marked_part import replace_marked
 from scripts.experiment.pages.tallies import agreement_with_paper, tallies
@@ -60,6 +61,7 @@ def write_results_page(results: Results, tables: Sequence[Table], figures: Seque
         Path(__file__).with_name("results_page.md.jinja"),
         **_runs(results),
         **_comparison(tables),
+        advice=advice(results),
         limits=limits(results),
         answers=_answers(tables),
         invariance=invariance_markdown(results),

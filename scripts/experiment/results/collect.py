@@ -24,7 +24,7 @@ KEYS = ("task", "variant", "modality", "fraction", "seed", "cohort")
 FEATURES = "f"
 """First letter of the columns of an encoder's pooled features: f0, f1 ..."""
 
-_TABLES = ("metrics.csv", "invariance.csv", "cases.csv", "features.csv")
+_TABLES = ("metrics.csv", "invariance.csv", "cases.csv", "features.csv", "across.csv")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Results:
         cases: `KEYS`, ``rank`` (best, median, worst), ``subject``, ``site``, ``metric``, ``value``, and the paths
             ``image``, ``truth``, ``prediction`` (NIfTI, one grid; labels, or the denoised and the clean image).
         features: `KEYS`, ``subject``, ``site``, f0 .. f<C-1>: pooled encoder features of test images.
+        across: the columns of ``scores`` and ``tested``: scores on that modality of networks that were trained on
+            ``modality``, which is one of those tested on.
         planned: all cells of the grid as last started, with or without a finished run: a row each of `KEYS` (but
             cohort) and ``cell``.
         facts: what the grid's parent run knows: preset, commit, hardware, data folders and such.
@@ -55,7 +57,13 @@ class Results:
     cases: pd.DataFrame
     features: pd.DataFrame
     planned: pd.DataFrame
+    across: pd.DataFrame = field(default_factory=pd.DataFrame)
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def recipes(self) -> dict[str, str]:
+        """Recipes of the grid -> what they do, in words."""
+        return dict(self.facts.get("recipes", {}))
 
 
 def collect(grid: str, uri: str) -> Results:
@@ -94,6 +102,7 @@ def collect(grid: str, uri: str) -> Results:
         invariance=_by_encoder(tables["invariance.csv"]),
         cases=tables["cases.csv"],
         features=tables["features.csv"],
+        across=tables["across.csv"],
         planned=planned,
         facts=plan["facts"],
     )

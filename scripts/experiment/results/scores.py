@@ -98,13 +98,13 @@ class StudiedScore:
 
 
 def studied_scores(results: Results) -> Iterator[StudiedScore]:
-    """Yield each score that any variant of the study was tested on."""
+    """Yield each score that any variant of the study was tested on; recipes are none."""
     for task in TASKS.values():
         try:
             by_seed = seed_values(results.scores, task.name, task.headline)
         except NothingFoundError:
             continue
-        tested = by_seed[~by_seed["variant"].isin(VARIANTS)]
+        tested = by_seed[~by_seed["variant"].isin([*VARIANTS, *results.recipes])]
         for (modality, fraction), _ in tested.groupby(["modality", "fraction"]):
             own = by_seed[(by_seed["modality"] == modality) & (by_seed["fraction"] == fraction)]
             yield StudiedScore(task.name, task.headline, modality, fraction, own)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from scripts.experiment.results.collect import Results
+from scripts.experiment.tables.across import across_differences, across_table
 from scripts.experiment.tables.comparisons import comparison_table, overall_table
 from scripts.experiment.tables.paper_tables import task_tables
 from scripts.experiment.tables.score_tables import SCORE_TABLES
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _FORMATS: dict[str, Callable[[Table], str]] = {".md": render_markdown, ".tex": render_latex, ".csv": render_csv}
 _NAMES = (
+    "across",
+    "across_differences",
     *(spec.name for spec in SCORE_TABLES),
     "comparisons_overall",
     "comparisons",
@@ -33,7 +36,8 @@ _PAGE = 60
 
 def all_tables(results: Results) -> list[Table]:
     """Return all tables that the finished runs give, in reading order: none of them is empty."""
-    tables = [*task_tables(results), overall_table(results), comparison_table(results)]
+    tables = [across_table(results), across_differences(results)]
+    tables += [*task_tables(results), overall_table(results), comparison_table(results)]
     tables += [study_table(results), study_differences(results)]
     return [table for table in tables if not table.frame.empty]
 
