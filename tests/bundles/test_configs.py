@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import inspect
 import json
 import pydoc
 import re
@@ -17,6 +18,7 @@ import pytest
 from monai.bundle import ConfigParser, verify_metadata
 from monai.bundle.config_item import ComponentLocator
 
+from scripts.commands.networks import predict
 from scripts.config_text import format_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,6 +133,7 @@ def test_its_readme_names_configs_and_settings_that_exist(bundle: Path) -> None:
     for name in re.findall(r"configs/(\w+\.json)", text):
         assert (bundle / "configs" / name).is_file(), name
     known = {key for path in (bundle / "configs").glob("*.json") for key in json.loads(path.read_text())}
+    known |= set(inspect.signature(predict).parameters) if "scripts predict" in text else set()
     commands = "".join(line for block in re.findall(r"```bash\n(.*?)```", text, re.S) for line in block)
     typed = set(re.findall(r"--([a-z_:]+)", commands)) - {
         *("config_file", "nproc_per_node", "filepath", "ckpt_file", "key_in_ckpt", "meta_file", "backend-store-uri"),
