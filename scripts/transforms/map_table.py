@@ -54,7 +54,12 @@ class MapTabled(MapTransform):
                 "warning": data["warning"],
                 **{f"median_{name}": round(float(one), 4) for name, one in zip(MAP_KEYS, medians, strict=True)},
             }
-            _put_row(self.output_dir / TABLE, row)
+            try:
+                _put_row(self.output_dir / TABLE, row)
+            except BaseException:
+                for name in [name for name in data if str(name).endswith("_file")]:
+                    Path(data[name]).unlink()  # maps stand with their row or not at all
+                raise
         return dict(data)
 
 

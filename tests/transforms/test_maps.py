@@ -102,5 +102,8 @@ def test_the_table_has_one_row_a_scan(sample: dict[str, Any], tmp_path: Path) ->
     for name, values in zip(MAP_KEYS, maps, strict=True):
         assert float(rows[0][f"median_{name}"]) == pytest.approx(np.median(values[head]), rel=1e-3)
     (tmp_path / "maps.csv").write_text("something,else\n1,2\n")
+    written = tmp_path / "a_PDmap.nii.gz"
+    written.touch()
     with pytest.raises(InputError, match=r"maps.csv is no table with the columns image, .*: move it away"):
-        write({**sample, **told, "PDmap_file": str(tmp_path / "a_PDmap.nii.gz")})
+        write({**sample, **told, "PDmap_file": str(written)})
+    assert not written.exists()  # maps stand with their row or not at all
