@@ -87,7 +87,7 @@ _PLACES = (
 )
 _SWITCHES = (
     *("resume", "freeze", "freeze_decoder", "compile", "crop_head", "probabilities", "embed", "keep_cases"),
-    "uncertainty",
+    *("uncertainty", "recompute"),
 )
 _CHOICES = {"nan": ("error", "zero"), "encoder_part": ("encoder", "decoder")}
 _ALSO = {"freeze": "staged"}

@@ -172,7 +172,8 @@ class AnnounceTask(_Announcement):
     def task(self) -> list[str]:
         """Return the task, its subjects, and where the encoder comes from."""
         settings, made = self.checkpointing.settings, self.task_network
-        state = "" if not made.encoder_sha else ", frozen" if made.frozen else ", trained along"
+        how = ", trained later" if made.staged else ", frozen" if made.frozen else ", trained along"
+        state = how if made.encoder_sha else ""
         lines = [
             f"Training {self.what} on {settings['modality']}: {settings['batch_size']} patches of "
             f"{settings['patch_size']}^3 voxels a step, from {self.data['subjects']}",

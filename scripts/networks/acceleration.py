@@ -1,4 +1,4 @@
-"""How a network runs on its device: memory format, fused kernels. Parameters, their names and results stay."""
+"""How a network runs on its device: memory format, fused kernels, memory. Parameters, their names, results stay."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from scripts.networks.recompute import recompute
 from scripts.switches import is_on
 
 __all__ = ["ReducedInstanceNorm3d", "accelerate"]
@@ -35,7 +36,12 @@ class ReducedInstanceNorm3d(nn.InstanceNorm3d):
 
 
 def accelerate(
-    network: nn.Module, device: torch.device, *, channels_last: Any = False, compiled: Any = False
+    network: nn.Module,
+    device: torch.device,
+    *,
+    channels_last: Any = False,
+    compiled: Any = False,
+    recomputed: Any = False,
 ) -> nn.Module:
     """Return ``network`` on ``device``, set up to run fast there; its state dict stays as it is.
 
@@ -46,6 +52,8 @@ def accelerate(
             a CPU this takes twice the time in float32.
         compiled: fuse what lies between the convolutions by `torch.compile`, at the first call (about a minute). Where
             that fails, one line says so and the network runs as it is.
+        recomputed: save memory by computing a pretraining's features view by view, and again for their gradients, see
+            `scripts.networks.recompute`.
 
     Examples:
         >>> network = accelerate(nn.Conv3d(1, 2, 3), torch.device("cpu"), channels_last=True)
@@ -55,6 +63,8 @@ def accelerate(
     network = network.to(device)
     if is_on(channels_last, "channels_last"):
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if is_on(recomputed, "recompute"):
+        network = recompute(network)
     if is_on(compiled, "compile"):
         _compile(network)
     return network
