@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import getpass
+import os
 import pickle
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,8 +57,7 @@ def submit_arrays(
             executor.update_parameters(slurm_dependency=f"afterany:{array_id(arrays[-1])}")
         calls = [Work(pickle.dumps((work, item)), {}, None) for item in items]
         try:
-            # inside a Slurm job, its variables would be taken for ours
-            with submitit.helpers.clean_env():
+            with _outside_jobs(submitit):
                 arrays.append(executor.submit_array(calls))
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             for jobs in arrays:
@@ -70,7 +71,7 @@ def ended(items: Sequence[T], jobs: Sequence[Any]) -> Iterator[tuple[T, JobError
     """Yield each item with the error of its job, or None, as that ends.
 
     The end is told by its result or by its absence from the queue: where Slurm keeps no accounts, ``sacct`` does not
-    know of it.
+    know of it. This ends when none of the jobs is in the queue any more.
     """
     left, gone, began = dict(enumerate(jobs)), set[int](), time.monotonic()
     while left:
@@ -83,11 +84,23 @@ def ended(items: Sequence[T], jobs: Sequence[Any]) -> Iterator[tuple[T, JobError
                 gone.add(index)  # its result may still be on its way through the file system
         if left:
             time.sleep(min(30.0, max(2.0, (time.monotonic() - began) / 20)))
+    # a process that has left its result takes a while to end, and the same command would be refused meanwhile
+    while {job.job_id for job in jobs} & (_queue("--array", "--format=%i") or set()):
+        time.sleep(1.0)
 
 
 def array_id(jobs: Sequence[Any]) -> str:
     """Return Slurm's number of an array of jobs."""
     return str(jobs[0].job_id).split("_")[0]
+
+
+@contextmanager
+def _outside_jobs(submitit: Any) -> Iterator[None]:
+    """Hide the variables of a Slurm job that this may be in, which would be taken for ours; what the user set stays."""
+    his = {name: value for name, value in os.environ.items() if name == "SLURM_CONF" or name.startswith("SBATCH_")}
+    with submitit.helpers.clean_env():
+        os.environ.update(his)
+        yield
 
 
 def _refuse_twice(names: Sequence[str]) -> None:
