@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scripts.inferers.head_windows import HeadWindowInferer
-from scripts.views.map_targets import MAP_SCALES, restore_maps
+from scripts.views.map_targets import MAP_CLIP, MAP_SCALES, restore_maps
 
 __all__ = ["MapInferer", "maps_in_units"]
 
@@ -24,13 +25,14 @@ def maps_in_units(found: Mapping[str, Tensor]) -> Tensor:
 
     Returns:
         (N, 4 or 8, I, J, K): PD [p.u.], R1 [1/s], R2* [1/s] and MTsat [p.u.], none below 0; then b of each of them, the
-        mean absolute error that the network expects.
+        mean absolute error that the network expects, at most the distance of the furthest targets.
     """
     maps = restore_maps(found["maps"]).clamp(min=0)
     if "log_scale" not in found:
         return maps
     unit = torch.tensor(MAP_SCALES, device=maps.device, dtype=maps.dtype).view(1, -1, 1, 1, 1)
-    return torch.cat([maps, found["log_scale"].exp() * unit], dim=1)
+    scale = found["log_scale"].clamp(max=math.log(2 * MAP_CLIP)).exp()
+    return torch.cat([maps, scale * unit], dim=1)
 
 
 class MapInferer(HeadWindowInferer):

@@ -28,6 +28,8 @@ def test_units_are_those_of_the_targets() -> None:
     found = maps_in_units({"maps": maps, "log_scale": torch.full_like(maps, math.log(0.5))})
     torch.testing.assert_close(found[:, :4].flatten(1), expected)
     torch.testing.assert_close(found[0, 4:].flatten(), torch.tensor([5.0, 0.1, 3.0, 0.2]))
+    lost = maps_in_units({"maps": maps, "log_scale": torch.full_like(maps, 200.0)})  # exp(200) is no float32
+    torch.testing.assert_close(lost[0, 4:].flatten(), torch.tensor([120.0, 2.4, 72.0, 4.8]))  # targets from -6 to 6
 
 
 def test_one_window_is_the_network_itself(network: PretrainUNet) -> None:
