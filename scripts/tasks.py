@@ -14,6 +14,7 @@ __all__ = [
     "PRETRAIN_BUNDLE",
     "SYNTHETIC",
     "TASKS",
+    "TRAIN_MAPS",
     "DatasetKind",
     "Label",
     "Metric",
@@ -31,6 +32,10 @@ PRETRAIN = "pretrain"
 
 PRETRAIN_BUNDLE = "pretrain_seqinv"
 """Its bundle."""
+
+_MAP_CONFIGS = ",".join(f"'bundles/{PRETRAIN_BUNDLE}/configs/{name}.json'" for name in ("train", "maps"))
+TRAIN_MAPS = f'python -m monai.bundle run --config_file "[{_MAP_CONFIGS}]"'
+"""The command that makes weights which find quantitative maps."""
 
 SYNTHETIC = "synthetic"
 """The modality of a network that was trained on simulated contrasts: it takes any."""

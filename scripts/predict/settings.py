@@ -12,8 +12,7 @@ from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError
 from scripts.limits import check_device, check_values
 from scripts.package.bake import inference_settings
-from scripts.tasks import PRETRAIN_BUNDLE
-from scripts.weights.map_network import TRAIN_MAPS
+from scripts.tasks import PRETRAIN_BUNDLE, TRAIN_MAPS
 from scripts.weights.provenance import provenance_of, weights_file
 from scripts.weights.shipped import shipped_weights
 

@@ -10,17 +10,13 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from scripts.errors import InputError
-from scripts.tasks import PRETRAIN_BUNDLE
+from scripts.tasks import TRAIN_MAPS
 from scripts.weights.archive import check_numbers
 from scripts.weights.encoder_state import BLOCKS, read_network_state
 
-__all__ = ["TRAIN_MAPS", "MapState", "load_map_network", "read_map_network"]
+__all__ = ["MapState", "load_map_network", "read_map_network"]
 
 logger = logging.getLogger(__name__)
-
-_CONFIGS = ",".join(f"'bundles/{PRETRAIN_BUNDLE}/configs/{name}.json'" for name in ("train", "maps"))
-TRAIN_MAPS = f'python -m monai.bundle run --config_file "[{_CONFIGS}]"'
-"""The command that makes such weights."""
 
 _PARTS = ("encoder.", "decoder.", "map_head.")
 _HEAD = "map_head.conv.weight"

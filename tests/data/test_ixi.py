@@ -104,8 +104,8 @@ def test_one_image_twice_is_named(tmp_path: Path, write_ixi: Write) -> None:
 
 
 def test_what_is_no_ixi_is_told(tmp_path: Path, folder: Path, write_volume: Write) -> None:
-    with pytest.raises(InputError, match=r"modality='FLAIR' is none of IXI's: choose T1w, T2w, PDw$"):
-        find_ixi(folder, "FLAIR")
+    with pytest.raises(InputError, match=r"modality='SWI' is none of IXI's: choose T1w, T2w, PDw, FLAIR$"):
+        find_ixi(folder, "SWI")
     with pytest.raises(InputError, match=r"gone does not exist: give the folder"):
         find_ixi(tmp_path / "gone")
     with pytest.raises(InputError, match=r"gone does not exist"):

@@ -124,7 +124,8 @@ def test_mask_without_lesion(refused: Callable[..., str], arc: Path) -> None:
 
 
 def test_wrong_modality(refused: Callable[..., str]) -> None:
-    assert "choose T1w, T2w, PDw" in refused("ixi_seg", modality="FLAIR")
+    assert "choose T1w, T2w, PDw, FLAIR" in refused("ixi_seg", modality="SWI")
+    assert "holds no FLAIR image" in refused("ixi_seg", modality="FLAIR")
     assert "choose T1w, T2w, FLAIR" in refused("arc_lesion", modality="PDw")
 
 
@@ -196,8 +197,8 @@ def test_the_process_ends_with_that_line(
     bundle_command: Callable[..., list[str]],
     execute: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    settings = task_settings("ixi_seg", tmp_path, modality="FLAIR")
+    settings = task_settings("ixi_seg", tmp_path, modality="SWI")
     done = execute(bundle_command(["train.json"], settings, folder=task_configs("ixi_seg")))
     assert done.returncode == 1
-    assert done.stderr.rstrip().splitlines()[-1].startswith("error: modality='FLAIR'")
+    assert done.stderr.rstrip().splitlines()[-1].startswith("error: modality='SWI'")
     assert "Traceback" not in done.stderr
