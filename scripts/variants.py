@@ -49,6 +49,7 @@ ENCODERLESS: Mapping[str, str] = MappingProxyType(
 )
 """Variants without a pretraining -> the bundles' option ``encoder``."""
 
+_OTHERS = {"maps": "Maps", "simulated": "Simulated"}
 _CHANGES = {
     "no_l1": "no L1",
     "4_views": "4 views",
@@ -69,5 +70,5 @@ def variant_order(names: Iterable[str]) -> list[str]:
 def variant_label(name: str) -> str:
     """Return a variant as it is written for people: ``seqinv-no_l1`` is "SeqInv, no L1"."""
     base, _, change = name.partition("-")
-    label = VARIANTS[base].label if base in VARIANTS else base
+    label = VARIANTS[base].label if base in VARIANTS else _OTHERS.get(base, base)
     return f"{label}, {_CHANGES.get(change, change.replace('_', ' '))}" if change else label

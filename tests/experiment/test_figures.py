@@ -201,7 +201,7 @@ def test_a_panel_for_every_tested_modality_and_the_mean_of_the_others(results: R
     assert [axis.get_title() for axis in axes] == [f"tested on {name}" for name in (*MODALITY_COLOURS, "others")]
     assert axes[0].get_ylabel() == "DSC [%], labels on T1w, 5 %"
     own = results.across[(results.across["variant"] == "maps-tuned") & (results.across["tested"] == "T2w")]
-    _, mean, low, high = bars(axes[1], "maps, tuned")
+    _, mean, low, high = bars(axes[1], "Maps, tuned")
     assert mean[0] == pytest.approx(100 * own.groupby("subject")["value"].mean().mean())
     assert low[0] < mean[0] < high[0]
 

@@ -71,10 +71,10 @@ def test_recipes_are_tested_on_every_contrast(
     assert table.columns == ("tested on", "T1w", "T2w")
     assert [row.label for row in table.rows] == [
         "Brain tissue (IXI): labels on T1w, 1% labels",
-        "maps, linear",
-        "simulated",
+        "Maps, linear",
+        "Simulated",
     ]
-    assert "simulated: on simulations" in table.caption
+    assert "Simulated: on simulations" in table.caption
     # what a user types for the second: training on maps, tests on images
     training, first, second = commands(jobs[1])
     assert "--modality synthetic" in training

@@ -199,7 +199,7 @@ class TestPage:
             f"{row['difference']:+.1f} DSC points (95 % interval over subjects {row['low']:+.1f} to {row['high']:+.1f})"
         )
         assert told in lines[1]
-        assert lines[1].split("**: ")[1].startswith("maps, tuned was best")
+        assert lines[1].split("**: ")[1].startswith("Maps, tuned was best")
 
     def test_nothing_is_advised_where_nothing_was_trained_from_scratch(self, results: Results) -> None:
         left = results.across[results.across["variant"] != "scratch"]

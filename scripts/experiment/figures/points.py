@@ -155,7 +155,7 @@ def draw_points(panels: Sequence[Panel | None], columns: int) -> Any:
     from matplotlib.figure import Figure
 
     variants = variant_order({name for panel in panels if panel for name in panel.values["variant"]})
-    crowded = len(variants) > len(VARIANTS)
+    crowded = len(variants) > len(VARIANTS) or columns > 3
     n_rows = -(-len(panels) // columns)
     figure = Figure(figsize=(_WIDTH, n_rows * (3.6 if crowded else 2.7)), layout="constrained")
     axes = figure.subplots(n_rows, columns, squeeze=False)
