@@ -12,7 +12,7 @@ import pandas as pd
 
 from scripts.experiment.figures.drawing import Drawing, error_bars
 from scripts.experiment.figures.palette import MODALITY_COLOURS, variant_colours, variant_markers
-from scripts.experiment.results.across import AcrossScores, across_scores
+from scripts.experiment.results.across import across_scores
 from scripts.experiment.results.collect import Results
 from scripts.experiment.results.scores import NothingFoundError, StudiedScore, means, studied_scores, subject_values
 from scripts.experiment.results.training_scatter import training_interval, training_scatter
@@ -114,7 +114,8 @@ def across_points(results: Results) -> Drawing:
     columns = max(len(own.tested) for own in scores)
     panels: list[Panel | None] = []
     for own in scores:
-        row = [_across_panel(own, tested) for tested in own.tested]
+        label = f"{own.metric.axis}, labels on {own.trained}, {100 * own.fraction:g} %"
+        row = [_panel(score, label, f"tested on {tested}") for tested, score in own.on.items()]
         panels += [*row, *[None] * (columns - len(row))]
     repeated = any(own.is_repeated for own in scores)
     dots = "seeds, each a mean over the test subjects" if repeated else "test subjects"
@@ -126,19 +127,13 @@ def across_points(results: Results) -> Drawing:
     return Drawing("Across contrasts", caption, draw_points(panels, columns))
 
 
-def _across_panel(own: AcrossScores, tested: str) -> Panel:
-    label = f"{own.metric.axis}, labels on {own.trained}, {100 * own.fraction:g} %"
-    title = f"tested on {tested}"
-    if not own.is_repeated:
-        return Panel(label, title, own.values(tested))
-    table = own.by_training(tested)
-    interval = partial(training_interval, scatter=training_scatter(table))
-    return Panel(label, title, table.rename(columns={"seed": "subject"}), interval)
-
-
 def _studied_panel(score: StudiedScore) -> Panel:
-    label, title = score.metric.axis, f"{TASKS[score.task].short}, {score.modality}"
-    title += f", {100 * score.fraction:g} % of labels"
+    title = f"{TASKS[score.task].short}, {score.modality}, {100 * score.fraction:g} % of labels"
+    return _panel(score, score.metric.axis, title)
+
+
+def _panel(score: StudiedScore, label: str, title: str) -> Panel:
+    """Return subjects and their mean, or trainings and theirs where they were repeated."""
     if not score.repeated:
         return Panel(label, title, score.values)
     interval = partial(training_interval, scatter=training_scatter(score.by_training))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scripts.experiment.results.collect import Results
+from scripts.experiment.results.statistics import cell_statistics, compare_variants
+from scripts.experiment.results.training_scatter import compare_trainings, training_interval, training_scatter
 from scripts.metrics.bootstrap import bootstrap_interval
 from scripts.tasks import TASKS, Metric
 from scripts.variants import VARIANTS, variant_order
@@ -68,7 +71,7 @@ def seed_values(scores: pd.DataFrame, task: str, metric: Metric) -> pd.DataFrame
 
 @dataclass(frozen=True)
 class StudiedScore:
-    """A score that variants of the study were tested on.
+    """A score on which variants are compared.
 
     Attributes:
         task, metric, modality, fraction: which score.
@@ -95,6 +98,37 @@ class StudiedScore:
     def repeated(self) -> bool:
         """Whether trainings were repeated, so that their scatter is known."""
         return bool(self.by_seed["seed"].nunique() > 1)
+
+    def intervals(self) -> Iterator[dict[str, Any]]:
+        """Yield ``variant``, ``value`` (mean), ``low``, ``high`` and ``n`` of each variant.
+
+        The interval is over trainings (Student's t, their scatter pooled over the variants; n seeds) where they were
+        repeated, else over subjects (bootstrap; n subjects).
+        """
+        if self.repeated:
+            scatter = training_scatter(self.by_training)
+            for variant, part in self.by_training.groupby("variant"):
+                low, high = training_interval(part["value"], scatter)
+                mean = float(part["value"].mean())
+                yield {"variant": variant, "value": mean, "low": low, "high": high, "n": len(part)}
+            return
+        for row in cell_statistics(self.values.assign(site="all")).to_dict("records"):
+            yield {
+                "variant": row["variant"],
+                "value": row["mean"],
+                **{name: row[name] for name in ("low", "high", "n")},
+            }
+
+    def difference(self, first: str, second: str) -> dict[str, Any]:
+        """Return ``difference``, ``low``, ``high`` and ``n`` of two variants, paired; empty where they share nothing.
+
+        The interval is as in `intervals`; where it is over subjects, ``p`` is that of Wilcoxon's signed-rank test.
+        """
+        if self.repeated:
+            return compare_trainings(self.by_seed, first, second)
+        table = compare_variants(self.values.assign(site="all"), first, [second], better=self.metric.better)
+        names = ("difference", "low", "high", "n", "p")
+        return {name: table.iloc[0][name] for name in names} if len(table) else {}
 
 
 def studied_scores(results: Results) -> Iterator[StudiedScore]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,17 +35,10 @@ def across_table(results: Results) -> Table:
     ``low``, ``high``, ``n``, see `AcrossScores.means`.
     """
     scores = list(across_scores(results))
-    parts = [own.means() for own in scores]
-    frame = _framed(scores, parts)
-    if frame.empty:
-        return Table("across", "Across contrasts", "", frame)
-    return _laid_out(
-        "across",
-        "Across contrasts: labels on one, tests on every other",
-        f"{_caption(results, scores)} Best of a part and column bold. {recipe_words(results)}",
-        frame,
-        [(own, _score_cells(own, part)) for own, part in zip(scores, parts, strict=True)],
-    )
+    title = "Across contrasts: labels on one, tests on every other"
+    parts = [(own, part, _score_cells(own, part)) for own in scores for part in [own.means()]]
+    words = f"Best of a part and column bold. {recipe_words(results)}"
+    return _laid_out("across", title, parts, lambda: f"{_caption(results, scores)} {words}")
 
 
 def across_differences(results: Results) -> Table:
@@ -55,17 +48,12 @@ def across_differences(results: Results) -> Table:
     `AcrossScores.differences`.
     """
     scores = list(across_scores(results))
-    parts = [own.differences(REFERENCE) for own in scores]
-    frame = _framed(scores, parts)
-    if frame.empty:
-        return Table("across_differences", "Across contrasts: against scratch", "", frame)
+    title = "Across contrasts: what each recipe gains on a network trained from scratch"
+    found = ((own, own.differences(REFERENCE)) for own in scores)
+    parts = [(own, part, _difference_cells(own, part)) for own, part in found if len(part)]
+    words = "Bold where the interval leaves out 0; not corrected for the number of questions."
     return _laid_out(
-        "across_differences",
-        "Across contrasts: what each recipe gains on a network trained from scratch",
-        f"Mean difference, paired. {_caption(results, scores)} Bold where the interval leaves out 0; not corrected for "
-        "the number of questions.",
-        frame,
-        [(own, _difference_cells(own, part)) for own, part in zip(scores, parts, strict=True)],
+        "across_differences", title, parts, lambda: f"Mean difference, paired. {_caption(results, scores)} {words}"
     )
 
 
@@ -79,14 +67,11 @@ Cells = dict[tuple[str, str], Cell]
 """Variant and tested modality -> what stands there."""
 
 
-def _framed(scores: Sequence[AcrossScores], parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def _framed(parts: Sequence[tuple[AcrossScores, pd.DataFrame, Cells]]) -> pd.DataFrame:
     told = [
         part.assign(task=own.task, trained=own.trained, fraction=own.fraction, metric=own.metric.name)
-        for own, part in zip(scores, parts, strict=True)
-        if len(part)
+        for own, part, _ in parts
     ]
-    if not told:
-        return pd.DataFrame()
     frame = pd.concat(told, ignore_index=True)
     ahead = ["task", "metric", "trained", "fraction", "variant", "tested"]
     return frame[[*ahead, *(name for name in frame if name not in ahead)]]
@@ -117,17 +102,19 @@ def _told(row: dict[str, Any], name: str, digits: int, sign: str) -> str:
 
 
 def _laid_out(
-    name: str, title: str, caption: str, frame: pd.DataFrame, parts: Sequence[tuple[AcrossScores, Cells]]
+    name: str, title: str, parts: Sequence[tuple[AcrossScores, pd.DataFrame, Cells]], caption: Callable[[], str]
 ) -> Table:
-    columns = list(dict.fromkeys(tested for own, _ in parts for tested in own.tested))
+    if not parts:
+        return Table(name, title, "", pd.DataFrame())
+    columns = list(dict.fromkeys(tested for own, _, _ in parts for tested in own.tested))
     rows: list[Row] = []
-    for own, cells in parts:
+    for own, _, cells in parts:
         task = TASKS[own.task]
         rows.append(Row(f"{task.title}: labels on {own.trained}, {fraction_words(own.fraction)}"))
         for variant in variant_order({variant for variant, _ in cells}):
             rows.append(Row(variant_label(variant), tuple(cells.get((variant, t), Cell()) for t in columns)))
     heads = [_NAMES.get(tested, tested) for tested in columns]
-    return Table(name=name, title=title, caption=caption, frame=frame, columns=("tested on", *heads), rows=tuple(rows))
+    return Table(name, title, caption(), _framed(parts), ("tested on", *heads), rows=tuple(rows))
 
 
 def _caption(results: Results, scores: Sequence[AcrossScores]) -> str:

@@ -11,7 +11,6 @@ import pandas as pd
 
 from scripts.experiment.results.collect import Results
 from scripts.experiment.results.scores import StudiedScore, studied_scores
-from scripts.experiment.results.statistics import cell_statistics, compare_variants
 from scripts.experiment.results.training_scatter import Scatter, compare_trainings, training_interval, training_scatter
 from scripts.experiment.results.wording import cohort_words
 from scripts.experiment.tables.text import Cell, Row, Table
@@ -94,7 +93,7 @@ def study_differences(results: Results) -> Table:
     rows: list[dict[str, Any]] = []
     for measure, compare in [*_repeated_invariance(results), *_shared(results)]:
         for first, second, question in questions:
-            found = compare(first, second)
+            found = {name: value for name, value in compare(first, second).items() if name != "p"}
             if found:
                 rows.append({"question": question, "measure": measure, "first": first, "second": second, **found})
     frame = pd.DataFrame(rows)
@@ -149,7 +148,7 @@ def _repeated_invariance(results: Results) -> Iterator[tuple[str, Compare]]:
 
 def _shared(results: Results) -> Iterator[tuple[str, Compare]]:
     for score in studied_scores(results):
-        yield _score_label(score), partial(_compare, score)
+        yield _score_label(score), score.difference
 
 
 def _score_label(score: StudiedScore) -> str:
@@ -159,27 +158,13 @@ def _score_label(score: StudiedScore) -> str:
 def _downstream(results: Results) -> Iterator[dict[str, Any]]:
     for score in studied_scores(results):
         measure = _score_label(score)
-        if score.repeated:
-            scatter = training_scatter(score.by_training)
-            for variant, part in score.by_training.groupby("variant"):
-                yield {"variant": variant, "measure": measure, **_over_trainings(part["value"], scatter)}
-            continue
-        for row in cell_statistics(score.values.assign(site="all")).to_dict("records"):
-            found = {"value": row["mean"], "low": row["low"], "high": row["high"], "n": row["n"]}
-            yield {"variant": row["variant"], "measure": measure, **found}
+        for row in score.intervals():
+            yield {"measure": measure, **row}
 
 
 def _over_trainings(means: pd.Series, scatter: Scatter) -> dict[str, Any]:
     low, high = training_interval(means, scatter)
     return {"value": float(means.mean()), "low": low, "high": high, "n": len(means)}
-
-
-def _compare(score: StudiedScore, first: str, second: str) -> dict[str, Any]:
-    """Return a paired difference and its interval: over seeds where there are several, else over subjects."""
-    if score.repeated:
-        return compare_trainings(score.by_seed, first, second)
-    found = compare_variants(score.values.assign(site="all"), first, [second], better="higher").to_dict("records")
-    return {name: found[0][name] for name in ("difference", "low", "high", "n")} if found else {}
 
 
 def _cell(row: dict[str, Any] | None) -> Cell:
