@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,83 +12,21 @@ from tqdm import tqdm
 from scripts.cohort import readmes
 from scripts.cohort.finish import finish_cohort
 from scripts.cohort.head import head_grid
+from scripts.cohort.ixi_scanners import SCANNERS
 from scripts.cohort.label_cohort import LabelSource, find_source, write_people
 from scripts.cohort.label_scanned import scan_head
 from scripts.cohort.lattice import stream
 from scripts.cohort.make import check_numbers, check_spacing, claim, make_all
 from scripts.cohort.person import draw_person
-from scripts.cohort.scanner import InScanner, Sequence3D, View, acquire, make_head, reslice, write_image
+from scripts.cohort.scanner import InScanner, View, acquire, make_head, reslice, write_image
 from scripts.errors import InputError
 from scripts.io.write import write_text
 from scripts.switches import is_on
 
-__all__ = ["SCANNERS", "Scanner", "cohort_ixi", "make_ixi_cohort"]
+__all__ = ["cohort_ixi", "make_ixi_cohort"]
 
 _VERSION = 1
 _NUMBERS = 10_000  # no subject of another embedded cohort has a number from here on
-
-
-@dataclass(frozen=True)
-class Scanner:
-    """A site: field strength [T], protocols, coil and noise as in `acquire`, slices of its T2, PD and FLAIR."""
-
-    field_strength: float
-    t1: Sequence3D
-    t2: Sequence3D
-    pd: Sequence3D
-    flair: Sequence3D
-    bias: float
-    noise: float
-    slices: int
-
-
-def _mprage(**protocol: float) -> Sequence3D:
-    return Sequence3D("mprage", {"n": 150, "efficiency": 0.96, **protocol})
-
-
-def _fse(te: float, tr: float) -> Sequence3D:
-    return Sequence3D("fse", {"te": te, "tr": tr})
-
-
-def _flair(te: float, tr: float, ti: float) -> Sequence3D:
-    return Sequence3D("flair", {"te": te, "tr": tr, "ti": ti})
-
-
-SCANNERS = {
-    "Guys": Scanner(
-        1.5,
-        _mprage(tr=2.3, ti=0.95, tx=9.813e-3, te=4.603e-3, flip_angle=8.0),
-        _fse(0.1, 8.17834),
-        _fse(0.008, 8.17834),
-        _flair(0.12, 9.0, 2.48),
-        bias=0.08,
-        noise=0.035,
-        slices=130,
-    ),
-    "HH": Scanner(
-        3.0,
-        _mprage(tr=2.5, ti=1.05, tx=9.6e-3, te=4.603e-3, flip_angle=8.0),
-        _fse(0.1, 5.72579),
-        _fse(0.008, 5.72579),
-        _flair(0.11, 8.0, 2.36),
-        bias=0.20,
-        noise=0.03,
-        slices=120,
-    ),
-    "IOP": Scanner(
-        1.5,
-        _mprage(tr=1.9, ti=0.75, tx=8.0e-3, te=3.4e-3, flip_angle=12.0),
-        _fse(0.09, 6.2),
-        _fse(0.012, 6.2),
-        _flair(0.1, 8.5, 2.42),
-        bias=0.12,
-        noise=0.045,
-        slices=124,
-    ),
-}
-"""Site -> scanner. TE, flip angle and pulse spacing of T1, TR and TE of T2 and PD of Guys and HH are as published
-on IXI's pages; inversion and repetition of the T1 were not, nor anything of IOP: those are plausible ones. IXI has no
-FLAIR: these null fluid."""
 
 
 def cohort_ixi(
