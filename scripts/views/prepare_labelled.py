@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from monai.engines.utils import default_prepare_batch
 from torch import Tensor
 
 from scripts.errors import InputError
@@ -16,7 +17,7 @@ from scripts.views.normalise import normalise
 from scripts.views.prepare_batch import PrepareViews
 from scripts.views.variation import Variation, vary_images, vary_maps
 
-__all__ = ["PrepareLabelledViews", "PrepareNoisyViews", "class_labels"]
+__all__ = ["PrepareLabelledViews", "PrepareMixed", "PrepareNoisyViews", "class_labels"]
 
 _VARIATION, _NOISE = 1, 2  # last words of the seeds, so that no two draws share a stream
 
@@ -121,6 +122,30 @@ class PrepareNoisyViews(PrepareLabelledViews):
         draws = torch.Generator(device=clean.device).manual_seed(seed)
         noise = self.sigma * torch.randn(clean.shape, generator=draws, device=clean.device)
         return clean + noise, noise
+
+
+class PrepareMixed:
+    """Turn a batch of regions into views, as another does, and leave a batch of images as it is.
+
+    Args:
+        simulated: for a batch with maps, see `scripts.data.mixed.MixedDataset`.
+
+    Examples:
+        >>> batch = {"image": torch.ones(2, 1, 4, 4, 4), "label": torch.zeros(2, 1, 4, 4, 4)}
+        >>> image, label = PrepareMixed(PrepareLabelledViews(ViewGenerator(patch_size=16), {"1": [1]}))(batch, "cpu")
+        >>> tuple(image.shape), tuple(label.shape)
+        ((2, 1, 4, 4, 4), (2, 1, 4, 4, 4))
+    """
+
+    def __init__(self, simulated: PrepareLabelledViews) -> None:
+        self.simulated = simulated
+
+    def __call__(
+        self, batch: dict[str, Any], device: torch.device | str | None, non_blocking: bool = False, **more: Any
+    ) -> Any:
+        """Return what the network sees and what it should give."""
+        prepare = self.simulated if "maps" in batch else default_prepare_batch
+        return prepare(batch, device, non_blocking, **more)
 
 
 def class_labels(shares: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class TestPresets:
             ("pretrain", "seqinv-maps"),
             ("ixi_seg", "scratch"),
             ("ixi_seg", "simulated"),
-            ("ixi_seg", "maps-tuned"),
+            ("ixi_seg", "maps-simulated"),
         ]
         assert set(load_preset("quick").recipes) < set(load_preset("mini").recipes)
 

@@ -27,17 +27,18 @@ TINY = Path(__file__).with_name("tiny.json")
 
 @pytest.fixture
 def preset() -> Preset:
-    """Two recipes on one task: simulated contrasts, and a last convolution on a frozen U-Net of map regression."""
+    """Two recipes with a U-Net of map regression: trained on simulated contrasts, and frozen but for a last layer."""
     tiny = load_preset(TINY)
     task = tiny.tasks["ixi_seg"]
     linear = {"encoder_part": "decoder", "freeze": True, "freeze_decoder": True}
+    tuned = {"encoder": "pretrained", "encoder_part": "decoder", "freeze": False, "batch_size": 1}
     return replace(
         tiny,
-        variants=("simulated", "maps-linear"),
+        variants=("maps-simulated", "maps-linear"),
         tasks={"ixi_seg": replace(task, tested_on=("T1w", "T2w"))},
         study={"seqinv-maps": TaskGrid(configs=("maps.json",), settings={"max_epochs": 1, "n_views": 2})},
         recipes={
-            "simulated": Recipe("on simulations", "scratch", ("synthetic.json",), {"batch_size": 1}, simulated=True),
+            "maps-simulated": Recipe("on simulations", "seqinv-maps", ("synthetic.json",), tuned, simulated=True),
             "maps-linear": Recipe("a last convolution", "seqinv-maps", settings=linear),
         },
     )
@@ -49,17 +50,17 @@ def test_recipes_are_tested_on_every_contrast(
     for layout, name in (("qmri", "qmri-subjects10-spacing4"), ("ixi", "ixi-guys5-hh1-iop1-spacing4")):
         shutil.copytree(small_cohorts[layout], tmp_path / "data" / name)
     jobs = plan(preset, Choice(), tmp_path)
-    assert [job.cell.variant for job in jobs] == ["seqinv-maps", "simulated", "maps-linear"]
+    assert [job.cell.variant for job in jobs] == ["seqinv-maps", "maps-simulated", "maps-linear"]
     outcome = run_grid(jobs, preset)
     assert outcome.failed == {}
     client = open_store(jobs[0].place.uri)
     assert all(is_finished(job, client) for job in jobs)
     results = collect("tiny", jobs[0].place.uri)
-    assert results.recipes == {"simulated": "on simulations", "maps-linear": "a last convolution"}
-    assert set(results.scores["variant"]) == {"simulated", "maps-linear"}
+    assert results.recipes == {"maps-simulated": "on simulations", "maps-linear": "a last convolution"}
+    assert set(results.scores["variant"]) == {"maps-simulated", "maps-linear"}
     assert set(results.scores["modality"]) == {"T1w"}
     found = results.across.groupby(["variant", "modality", "tested"]).size()
-    assert set(found.index) == {(v, "T1w", t) for v in ("simulated", "maps-linear") for t in ("T1w", "T2w")}
+    assert set(found.index) == {(v, "T1w", t) for v in ("maps-simulated", "maps-linear") for t in ("T1w", "T2w")}
     # on its own modality a network has the scores of its own evaluation
     keys = [*KEYS, "subject", "class", "metric"]
     own = results.across[results.across["tested"] == "T1w"].merge(results.scores, on=keys, suffixes=("", "_own"))
@@ -72,9 +73,9 @@ def test_recipes_are_tested_on_every_contrast(
     assert [row.label for row in table.rows] == [
         "Brain tissue (IXI): labels on T1w, 1% labels",
         "Maps, linear",
-        "Simulated",
+        "Maps, simulated",
     ]
-    assert "Simulated: on simulations" in table.caption
+    assert "Maps, simulated: on simulations" in table.caption
     # what a user types for the second: training on maps, tests on images
     training, first, second = commands(jobs[1])
     assert "--modality synthetic" in training
@@ -84,6 +85,19 @@ def test_recipes_are_tested_on_every_contrast(
         assert f"--modality {modality}" in line
         assert "ixi-guys5" in line
         assert "synthetic.json" not in line
+
+
+def test_images_and_simulations_together_are_given_both_data(preset: Preset, tmp_path: Path) -> None:
+    words = ("in turn", "scratch", ("mixed.json",))
+    mixed = replace(preset, variants=("mixed",), recipes={"mixed": Recipe(*words, {"n_views": 2}, simulated=True)})
+    (job,) = plan(mixed, Choice(), tmp_path)
+    training, first, second = commands(job)
+    assert "--modality T1w" in training
+    assert "'bundles/ixi_seg/configs/mixed.json'" in training
+    for option, data in (("dataset_dir", "ixi-guys5"), ("maps_dir", "qmri-subjects10")):
+        assert f"{data}" in training.split(f"--{option} ")[1].split(" --")[0]
+    assert "--modality T1w" in first
+    assert "--modality T2w" in second
 
 
 def made_up(values: dict[tuple[str, str, int], float], seeds: int = 1) -> Results:

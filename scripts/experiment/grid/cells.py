@@ -34,7 +34,7 @@ class Cell:
         data: what identifies its dataset.
         seconds: the preset's estimate.
         tested_on: modalities that it is tested on besides its own.
-        maps: what identifies the dataset of maps that it is trained on in place of images; empty for images.
+        maps: what identifies the dataset of maps that it is trained on, in place of images or beside them; else empty.
     """
 
     task: str

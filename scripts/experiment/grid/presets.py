@@ -50,7 +50,8 @@ class Recipe:
             ``scratch`` for none.
         configs: overlays on the task's train.json, those of the preset and these.
         settings: overrides on top of the preset's.
-        simulated: whether it learns from simulated contrasts of labelled maps, by `synthetic.json`, not from images.
+        simulated: whether it learns from simulated contrasts of labelled maps, in place of images (`synthetic.json`)
+            or beside them (`mixed.json`).
     """
 
     words: str

@@ -91,7 +91,7 @@ def steps_of(job: Job) -> list[Step]:
         raise InputError(f"the preset sets {', '.join(sorted(unknown))}, which no config of {cell.bundle} has")
     settings = {**cell.settings, **literals(_places(job))}
     learnt, seen = ({k: v for k, v in settings.items() if k.partition("::")[0] in known[w]} for w in known)
-    if cell.maps:
+    if cell.maps and _SIMULATED in cell.configs:
         own = literals({"dataset_dir": job.place.data[LAYOUTS[PRETRAIN]], "work_dir": _work(job, PRETRAIN, cell.maps)})
         learnt |= {"modality": SYNTHETIC, **own}
         seen |= literals({"run_memory": str(folder / "models" / "mlflow_run.json")})
@@ -122,6 +122,8 @@ def _places(job: Job) -> dict[str, Any]:
         "experiment": f"grid-{place.grid}",
         "cell": f"{place.grid}/{cell.name}",
     }
+    if cell.maps:
+        places["maps_dir"] = place.data[LAYOUTS[PRETRAIN]]
     return {**places, "encoder_bundle": str(place.folder(cell.encoder))} if cell.encoder else places
 
 
