@@ -139,7 +139,7 @@ def _search(sitk: Any, fixed: Any, moving: Any) -> tuple[Any, float, float]:
             tried = [_optimise(sitk, *pair, begin, level) for begin in begins[:_BEST]]
             found = min(tried, key=lambda one: one[1])
         else:
-            found = _optimise(sitk, *pair, found[0], level)
+            found = _refine(sitk, *pair, found[0], level)
     before, after = (_measure(sitk, *pair, one) for one in (sitk.Euler3DTransform(), found[0]))
     return found[0], -after, -before
 
@@ -167,6 +167,20 @@ def _optimise(sitk: Any, fixed: Any, moving: Any, begin: Any, level: float) -> t
     except RuntimeError:
         return begin, float("inf")
     return transform, float(method.GetMetricValue())
+
+
+def _refine(sitk: Any, fixed: Any, moving: Any, begin: Any, level: float) -> tuple[Any, float]:
+    """Return a transform near ``begin`` that is no worse, and its negative mutual information.
+
+    The first step of a descent is as long as it may be: from near the optimum, it can lead to another one.
+    """
+    least = _measure(sitk, fixed, moving, begin)
+    for step in (level, level / 4, level / 16):
+        found, _ = _optimise(sitk, fixed, moving, begin, step)
+        value = _measure(sitk, fixed, moving, found)
+        if value <= least:
+            return found, value
+    return begin, least
 
 
 def _measure(sitk: Any, fixed: Any, moving: Any, transform: Any) -> float:
