@@ -99,6 +99,8 @@ def task_network(
         digest = hashlib.sha256(Path(str(start)).read_bytes()).hexdigest()
     made = _with_encoder(network, encoder, encoder_bundle, freeze=False if staged else freeze)
     made = replace(made, start_sha=digest, staged=staged)
+    if digest and not is_given(encoder):
+        made = replace(made, source=f"that of {start}, from which the whole network goes on")
     if encoder_part == "encoder" or not made.encoder_sha:
         return made
     report = load_decoder(network, encoder_bundle, freeze=freeze_decoder)
@@ -113,8 +115,7 @@ def _with_encoder(network: nn.Module, encoder: str, encoder_bundle: str | Path, 
             f"encoder={encoder!r} is unknown: choose pretrained, random or none (--encoder_bundle names its file)"
         )
     if not is_given(encoder):
-        logger.info("Encoder: none, the network is trained from scratch")
-        return TaskNetwork(network, "scratch", "", "no pretrained encoder: trained from scratch", frozen=False)
+        return TaskNetwork(network, "scratch", "", "none pretrained: trained from scratch", frozen=False)
     freeze = is_on(freeze, "freeze")
     if encoder == "random":
         if not freeze:

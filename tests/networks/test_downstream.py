@@ -92,17 +92,22 @@ def pretrained(bundle: Path) -> dict[str, Tensor]:
 
 class TestNone:
     @pytest.mark.parametrize("word", ["none", "None", None])
-    def test_leaves_the_network_alone(self, word: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def test_leaves_the_network_alone(self, word: Any) -> None:
         network = unet()
         before = {key: value.clone() for key, value in network.state_dict().items()}
-        with caplog.at_level(logging.INFO):
-            made = task_network(network, word, "/no/such/file")
+        made = task_network(network, word, "/no/such/file")
         assert made.network is network
         assert (made.variant, made.encoder_sha, made.frozen) == ("scratch", "", False)
         assert "trained from scratch" in made.source
-        assert "Encoder: none" in caplog.text
         assert_equal(before, network.state_dict())
         assert all(p.requires_grad for p in network.parameters())
+
+    def test_what_goes_on_from_other_weights_does_not_say_from_scratch(self, tmp_path: Path) -> None:
+        before = unet()
+        torch.save(before.state_dict(), tmp_path / "model.pt")
+        made = task_network(unet(), "none", start=tmp_path / "model.pt")
+        assert made.source == f"that of {tmp_path / 'model.pt'}, from which the whole network goes on"
+        assert_equal(before.state_dict(), made.network.state_dict())
 
     def test_trains_everything(self) -> None:
         network = task_network(unet(), "none").network
