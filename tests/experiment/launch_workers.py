@@ -9,6 +9,7 @@ import signal
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from scripts.errors import InputError
@@ -104,6 +105,7 @@ def be_rank(task: str, folder: str) -> None:
     """Be one of two processes of torchrun: the first waits for the other, which does what the task says."""
     import torch.distributed as dist
 
+    (Path(folder) / f"rank-{os.environ['RANK']}").write_text(str(os.getpid()))
     dist.init_process_group("gloo")
     post(Path(folder) / "letters", f"{dist.get_rank()} {os.getpid()}")
     if dist.get_rank() == 1:
@@ -111,12 +113,27 @@ def be_rank(task: str, folder: str) -> None:
     dist.barrier()
 
 
+def refuse_and_end_late(item: Item) -> None:
+    """Refuse, and end only when the other process has, of the connection that it lost."""
+    import torch.distributed as dist
+
+    other = Path("/proc") / (item.folder / "rank-0").read_text() / "stat"
+
+    def end() -> None:
+        dist.destroy_process_group()
+        while other.exists() and other.read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.05)
+
+    Finalize(None, end, exitpriority=0)
+    refuse(item)
+
+
 def sleep(item: Item) -> None:
     while True:
         time.sleep(3600)
 
 
-RANK_TASKS = {"refuse": refuse, "sleep": sleep}
+RANK_TASKS = {"refuse": refuse, "refuse_and_end_late": refuse_and_end_late, "sleep": sleep}
 
 TASKS = {
     "note": lambda item: None,

@@ -148,12 +148,13 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "train.json"
 
 
+@pytest.mark.parametrize("task", ["refuse", "refuse_and_end_late"])
 def test_what_one_process_refuses_is_told_in_a_line_and_ends_all(
-    bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], forked_processes: None
+    bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], forked_processes: None, task: str
 ) -> None:
     letters = Letterbox(tmp_path / "letters")
     with pytest.raises(InputError, match=r"^its bundle lacks a file: 'inside'$"):
-        run_torchrun(2, [bundle], {"task": "refuse", "folder": str(tmp_path)})
+        run_torchrun(2, [bundle], {"task": task, "folder": str(tmp_path)})
     ranks = [int(line.split()[1]) for line in letters.rest()]
     assert len(ranks) == 2
     assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
@@ -171,7 +172,7 @@ def test_the_first_failure_is_told_in_a_line(
         monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
         ErrorHandler().record_exception(error)
     failure = ProcessFailure(local_rank=1, pid=7, exitcode=-9 if error is None else 1, error_file=str(file))
-    told = _first(ChildFailedError("run", {1: failure}))
+    told = _first(ChildFailedError("run", {1: failure}), tmp_path)
     line = {
         "ArithmeticError": "ArithmeticError: first line",
         "InputError": "lr=0: too small",
@@ -181,16 +182,18 @@ def test_the_first_failure_is_told_in_a_line(
     assert isinstance(told, InputError if isinstance(error, InputError) else RuntimeError)
 
 
-def test_a_refusal_is_told_where_another_process_failed_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within the same second, which is all that torch compares."""
-    failures = {}
-    for rank, error in enumerate([RuntimeError("Connection closed by peer"), InputError("lr=0: too small")]):
-        file = tmp_path / f"error{rank}.json"
-        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+def test_a_refusal_is_told_where_torch_saw_another_process_fail_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [RuntimeError("Connection closed by peer"), InputError("lr=0: too small")]
+    for rank, error in enumerate(errors):
+        (tmp_path / str(rank)).mkdir()
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / str(rank) / "error.json"))
         ErrorHandler().record_exception(error)
-        failures[rank] = ProcessFailure(local_rank=rank, pid=7 + rank, exitcode=1, error_file=str(file))
-        failures[rank].timestamp = 0
-    assert str(_first(ChildFailedError("run", failures))) == "lr=0: too small"
+    seen = ProcessFailure(local_rank=0, pid=7, exitcode=1, error_file=str(tmp_path / "0" / "error.json"))
+    assert str(_first(ChildFailedError("run", {0: seen}), tmp_path)) == "lr=0: too small"
+    (tmp_path / "1" / "error.json").write_text("{")  # ended while it wrote
+    assert str(_first(ChildFailedError("run", {0: seen}), tmp_path)) == "RuntimeError: Connection closed by peer"
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)

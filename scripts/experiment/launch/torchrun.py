@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import signal
 import sys
@@ -87,7 +88,7 @@ def _run_agent(job: tuple[int, list[str]]) -> None:
         except SignalException:
             raise KeyboardInterrupt from None
         except ChildFailedError as error:
-            raise _first(error) from None
+            raise _first(error, Path(folder)) from None
 
 
 def _run_rank(*words: str) -> None:
@@ -105,15 +106,20 @@ def _run_rank(*words: str) -> None:
         raise known from None
 
 
-def _first(error: Any) -> Exception:
+def _first(error: Any, folder: Path) -> Exception:
     """Return in one line what a process refused; if none did, what went wrong in the one that failed first.
 
-    torch tells which failed first by whole seconds, and those that lose a process fail in the second in which it ends.
+    A process records its error below ``folder`` before it ends. torch knows only of those that it saw fail first, and
+    one that loses its connection to the refusing one may be seen before that.
     """
     known = {one.__name__: one for one in (InputError, DiskFullError)}
-    for failure in (*error.failures.values(), error.get_first_failure()[1]):
-        text = str(failure.message["message"] if isinstance(failure.message, dict) else failure.message)
-        kind, _, refusal = text.partition(": ")
+    for path in sorted(folder.rglob("error.json")):
+        try:
+            kind, _, refusal = str(json.loads(path.read_text())["message"]["message"]).partition(": ")
+        except ValueError:
+            continue  # it was ended while it wrote
         if kind in known:
             return known[kind](refusal)
+    message = error.get_first_failure()[1].message
+    text = str(message["message"] if isinstance(message, dict) else message)
     return RuntimeError(text.strip().splitlines()[0][:300])
