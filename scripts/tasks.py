@@ -10,6 +10,7 @@ from typing import Literal
 __all__ = [
     "CLASS_COLOURS",
     "LAYOUTS",
+    "MAPS_OVERLAY",
     "PRETRAIN",
     "PRETRAIN_BUNDLE",
     "SYNTHETIC",
@@ -36,6 +37,9 @@ PRETRAIN_BUNDLE = "pretrain_seqinv"
 _MAP_CONFIGS = ",".join(f"'bundles/{PRETRAIN_BUNDLE}/configs/{name}.json'" for name in ("train", "maps"))
 TRAIN_MAPS = f'python -m monai.bundle run --config_file "[{_MAP_CONFIGS}]"'
 """The command that makes weights which find quantitative maps."""
+
+MAPS_OVERLAY = "inference_maps.json"
+"""On the inference of the pretraining's bundle: gives maps in place of an embedding."""
 
 SYNTHETIC = "synthetic"
 """The modality of a network that was trained on simulated contrasts: it takes any."""

@@ -18,7 +18,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import strtobool
 
-from scripts.label.infer import BundleInfer, refused
+from scripts.label.infer import infer_of, refused
 from scripts.label.studies import Studies
 from scripts.label.train import BundleTrain
 
@@ -44,7 +44,7 @@ class BundlesApp(MONAILabelApp):
             studies=studies,
             conf=conf or {},
             name="Sequence-invariant MRI bundles",
-            description="Tissue, stroke lesions and denoising on MRI of the head. Research only, not for clinical use",
+            description="Tissue, lesions, denoising and maps on MRI of the head. Research only, not for clinical use",
             version="0.1.0",
         )
 
@@ -59,14 +59,14 @@ class BundlesApp(MONAILabelApp):
 
     def init_infers(self) -> dict[str, InferTask]:
         """Return the models by name."""
-        return {name: BundleInfer(folder, _metadata(folder)) for name, folder in self.bundles.items()}
+        return {name: infer_of(folder, _metadata(folder)) for name, folder in self.bundles.items()}
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Return the trainings by name: of those models that learn from labels."""
         return {
             name: BundleTrain(folder, _metadata(folder), Path(self.app_dir))
             for name, folder in self.bundles.items()
-            if BundleInfer(folder, _metadata(folder)).gives_labels
+            if infer_of(folder, _metadata(folder)).gives_labels
         }
 
     def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:

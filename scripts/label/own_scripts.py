@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,16 +19,16 @@ _PACKAGE = "scripts"
 _LOCK = threading.RLock()  # modules are of the whole process
 
 
-def run_config(folder: Path, config: str, settings: Mapping[str, Any]) -> None:
-    """Run a config of a bundle by the bundle's own modules.
+def run_config(folder: Path, configs: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """Run configs of a bundle, merged in their order, by the bundle's own modules.
 
     Args:
         folder: of the bundle.
-        config: name of the file.
+        configs: names of the files.
         settings: that take the place of the config's.
     """
     with own_scripts(folder):
-        run_configs([folder / "configs" / config], settings, own_logging=True)
+        run_configs([folder / "configs" / name for name in configs], settings, own_logging=True)
 
 
 @contextlib.contextmanager

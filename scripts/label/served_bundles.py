@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.bundles import BUNDLE_NAMES, BUNDLES
+from scripts.bundles import BUNDLES
 from scripts.errors import InputError
 from scripts.io.files import atomic_write
 from scripts.package import check_staged, stage_bundle, unpack_bundle
-from scripts.tasks import TASKS
+from scripts.tasks import PRETRAIN_BUNDLE, TASKS, TRAIN_MAPS
+from scripts.weights.map_network import read_map_network
 from scripts.weights.provenance import file_sha256, weights_file
 
 __all__ = ["RETRAINED", "SOURCE", "Served", "serve_bundles"]
@@ -23,6 +24,9 @@ SOURCE = "source.json"
 """In the folder of a served bundle: the SHA-256 of what it was made from."""
 RETRAINED = "retrained.json"
 """In the folder of a served bundle: of which training its weights are, if not of those that it came with."""
+
+
+_OFFERED = (*TASKS, PRETRAIN_BUNDLE)
 
 
 @dataclass(frozen=True)
@@ -70,29 +74,28 @@ def serve_bundles(names: Sequence[str], app: Path, weights: str | Path | None = 
             raise InputError(f"bundle {one.folder.name} is named twice: name each once")
         served[one.folder.name] = one
     if not served:
-        raise InputError(f"no bundle is named: choose some of {', '.join(TASKS)}, or archives of them")
+        raise InputError(f"no bundle is named: choose some of {', '.join(_OFFERED)}, or archives of them")
     return list(served.values())
 
 
 def _from_checkout(name: str, app: Path, weights: str | Path | None) -> Served:
-    if name not in TASKS:
-        more = " (an encoder gives neither labels nor an image)" if name in BUNDLE_NAMES else ""
-        raise InputError(
-            f"bundle {name} cannot be served{more}: choose some of {', '.join(TASKS)}, or archives of them"
-        )
+    if name not in _OFFERED:
+        raise InputError(f"there is no bundle {name}: choose some of {', '.join(_OFFERED)}, or archives of them")
     found = weights_file(BUNDLES / name, weights)
     if found is None:
+        train = f"python -m monai.bundle run --config_file bundles/{name}/configs/train.json"
+        demo = ", or type `python -m scripts demo` and then `--weights demo`"
         raise InputError(
             f"{name} has no weights ({BUNDLES / name / 'models' / 'model.pt'} is missing): train it with "
-            f"`python -m monai.bundle run --config_file bundles/{name}/configs/train.json`, or type "
-            "`python -m scripts demo` and then `--weights demo`"
+            + (f"`{TRAIN_MAPS}`" if name == PRETRAIN_BUNDLE else f"`{train}`{demo}")
         )
+    _check_maps(name, found)
     return _placed(app / "model" / name, file_sha256(found), lambda target: stage_bundle(BUNDLES / name, target, found))
 
 
 def _from_archive(path: Path, app: Path) -> Served:
-    if path.stem not in TASKS:
-        raise InputError(f"{path} is no archive of a bundle that can be served: {', '.join(TASKS)}")
+    if path.stem not in _OFFERED:
+        raise InputError(f"{path} is no archive of a bundle that can be served: {', '.join(_OFFERED)}")
     if not path.is_file():
         raise InputError(f"{path} does not exist: make it with `python -m scripts package {path.stem}`")
 
@@ -100,8 +103,15 @@ def _from_archive(path: Path, app: Path) -> Served:
         unpack_bundle(path, target.parent)
         if not (target / "models" / "model.pt").is_file():
             raise InputError(f"{path} holds no weights: package {path.stem} once it is trained")
+        _check_maps(path.stem, target / "models" / "model.pt")
 
     return _placed(app / "model" / path.stem, file_sha256(path), unpack)
+
+
+def _check_maps(name: str, weights: Path) -> None:
+    """Raise `InputError` where a pretraining's weights find no maps: an encoder gives neither labels nor an image."""
+    if name == PRETRAIN_BUNDLE:
+        read_map_network(weights)
 
 
 def _placed(target: Path, source: str, make: Callable[[Path], object]) -> Served:

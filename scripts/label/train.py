@@ -70,7 +70,7 @@ class BundleTrain(TrainTask):
         with tempfile.TemporaryDirectory(prefix=".training-", dir=self.folder) as scratch:
             settings = self._settings(Path(scratch), options, data)
             try:
-                run_config(self.folder, "train.json", settings)
+                run_config(self.folder, ["train.json"], settings)
             except Exception as error:
                 reason = reason_of(error)
                 if reason is None:

@@ -12,15 +12,13 @@ from scripts.bundles import BUNDLE_NAMES, BUNDLES
 from scripts.errors import InputError
 from scripts.limits import check_device, check_values
 from scripts.package.bake import inference_settings
-from scripts.tasks import PRETRAIN_BUNDLE, TRAIN_MAPS
+from scripts.tasks import MAPS_OVERLAY, PRETRAIN_BUNDLE, TRAIN_MAPS
 from scripts.weights.provenance import provenance_of, weights_file
 from scripts.weights.shipped import shipped_weights
 
-__all__ = ["INFERENCE", "MAPS", "Wanted", "checked_settings"]
+__all__ = ["INFERENCE", "Wanted", "checked_settings"]
 
 INFERENCE = "inference.json"
-MAPS = "inference_maps.json"
-"""Overlay on a bundle's inference that gives maps in place of an embedding."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,9 @@ def checked_settings(
     files: tuple[str, ...] = (INFERENCE,)
     config = base
     if maps:
-        if not (folder / "configs" / MAPS).is_file():
+        if not (folder / "configs" / MAPS_OVERLAY).is_file():
             raise InputError(f"bundle {bundle} gives no maps: leave --maps and --render out, or take {PRETRAIN_BUNDLE}")
-        files, config = (INFERENCE, MAPS), {**base, **_read_config(folder / "configs" / MAPS)}
+        files, config = (INFERENCE, MAPS_OVERLAY), {**base, **_read_config(folder / "configs" / MAPS_OVERLAY)}
     typed = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     unknown = next((name for name in typed if name not in config), None)
     if unknown is not None:
