@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.bundles import bundle_command, run_bundle
+from scripts.bundles import BUNDLES, bundle_command, run_bundle
 from scripts.errors import InputError
 from scripts.io.files import told_if_refused
 from scripts.literals import literals
 from scripts.tasks import PRETRAIN_BUNDLE, TASKS
+from scripts.weights.provenance import provenance_of
+from scripts.weights.shipped import shipped_file
 
 __all__ = ["run_demo"]
 
@@ -65,6 +67,7 @@ def run_demo(
         if task_epochs is not None:
             settings["max_epochs"] = task_epochs
         _run_both(task, settings)
+        _measure_shipped(out, task, settings)
     tell_results(out, tasks, (time.monotonic() - began) / 60)
 
 
@@ -91,6 +94,19 @@ def _run_both(bundle: str, settings: Mapping[str, Any]) -> None:
         run_bundle(overlays, settings, bundle)
 
 
+def _measure_shipped(out: Path, task: str, settings: Mapping[str, Any]) -> None:
+    """Evaluate the network that comes with the checkout on the same subjects, if one does."""
+    weights = shipped_file(BUNDLES / task)
+    if not weights.is_file():
+        return
+    same = {name: settings[name] for name in ("dataset_dir", "work_dir", "tracking_uri", "seed")}
+    known = {**provenance_of(weights, task).inference, "weights_path": str(weights), "encoder": "none", "dropout": 0.0}
+    overlays = ["train.json", "evaluate.json"]
+    chosen = {**same, **known, **_folders(out / "shipped" / task), "work_dir": same["work_dir"], "num_workers": 0}
+    print(f"\n{bundle_command(overlays, literals(chosen), task)}\n")
+    run_bundle(overlays, chosen, task)
+
+
 def tell_results(out: Path, tasks: Sequence[str], minutes: float) -> None:
     """Print what a demo measured, where its results lie and what comes next.
 
@@ -99,15 +115,15 @@ def tell_results(out: Path, tasks: Sequence[str], minutes: float) -> None:
         tasks: that it trained.
         minutes: that it took.
     """
-    import pandas as pd
-
     print(f"\nThe demo took {minutes:.1f} min. Means over held-out simulated subjects, with standard errors:")
     for task in tasks:
-        metric, name = TASKS[task].alone.name, TASKS[task].scored
-        table = pd.read_csv(out / task / "eval" / "summary.csv")
-        for row in table[(table["metric"] == metric) & (table["class"] == name)].itertuples():
-            error = f" +- {row.standard_error:.3f}" if row.n > 1 else ""
-            print(f"  {task:12s} {row.site:5s} {metric:9s} {row.mean:7.3f}{error} (n = {row.n})")
+        metric = TASKS[task].alone.name
+        shipped = {row.site: row for row in _scored(out / "shipped" / task, task)}
+        for row in _scored(out / task, task):
+            beside = f"; with the network of the clone {_mean(shipped[row.site])}" if row.site in shipped else ""
+            print(f"  {task:12s} {row.site:5s} {metric:9s} {_mean(row)} (n = {row.n}){beside}")
+    if any((out / "shipped").glob("*/eval/summary.csv")):
+        print("The clone's networks saw heads of other people in any contrast, and none of this cohort.")
     print("Look at:")
     print(f"  encoder   {out / 'models' / 'model.pt'}")
     print(f"  measures  {out / 'eval' / 'invariance.csv'}, {out}/<task>/eval/metrics.csv and summary.csv")
@@ -117,3 +133,19 @@ def tell_results(out: Path, tasks: Sequence[str], minutes: float) -> None:
     print("Next, the paper's own recipe (a GPU, or much patience):")
     print("  python -m monai.bundle run --config_file bundles/pretrain_seqinv/configs/train.json")
     print("  python -m monai.bundle run --config_file bundles/ixi_seg/configs/train.json")
+
+
+def _scored(folder: Path, task: str) -> list[Any]:
+    """Return the rows of an evaluation, one a site, that a task is judged by; none where there was no evaluation."""
+    import pandas as pd
+
+    path = folder / "eval" / "summary.csv"
+    if not path.is_file():
+        return []
+    table = pd.read_csv(path)
+    wanted = (table["metric"] == TASKS[task].alone.name) & (table["class"] == TASKS[task].scored)
+    return list(table[wanted].itertuples())
+
+
+def _mean(row: Any) -> str:
+    return f"{row.mean:7.3f}" + (f" +- {row.standard_error:.3f}" if row.n > 1 else "")

@@ -9,6 +9,7 @@ from typing import Any
 
 from scripts.config_text import format_config
 from scripts.literals import literals
+from scripts.tasks import SYNTHETIC
 from scripts.variants import ENCODERLESS
 from scripts.weights.provenance import Provenance, plain_value, voxel_spacing
 
@@ -43,7 +44,7 @@ def bake_training(folder: Path, found: Provenance, *, encoder: bool) -> None:
         return baked
 
     def inference(config: dict[str, Any]) -> dict[str, Any]:
-        return {**config, **literals(inference_settings(config, settings))}
+        return {**config, **literals(inference_settings(config, found.applied))}
 
     configs = folder / "configs"
     _rewrite(configs / "train.json", train)
@@ -75,6 +76,8 @@ def inference_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -
 
 def _known(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     known = {name: plain_value(value) for name, value in settings.items() if name not in _NOT_SETTINGS}
+    if known.get("modality") == SYNTHETIC:  # of synthetic.json; train.json alone takes images
+        del known["modality"]
     if "channels" in known:
         known["features"] = known["channels"]
     if "frozen" in known:

@@ -14,7 +14,6 @@ from scripts.limits import check_device, check_values
 from scripts.package.bake import inference_settings
 from scripts.tasks import MAPS_OVERLAY, PRETRAIN_BUNDLE, TRAIN_MAPS
 from scripts.weights.provenance import provenance_of, weights_file
-from scripts.weights.shipped import shipped_weights
 
 __all__ = ["INFERENCE", "Wanted", "checked_settings"]
 
@@ -80,10 +79,6 @@ def _network(
 
     ``train`` is the command that makes such weights, where it is not that of the bundle's own training.
     """
-    if weights is None and train is None and not (folder / "models" / "model.pt").exists():
-        shipped = shipped_weights(folder)
-        if shipped is not None:
-            return shipped.path, shipped.inference, (f"network: {shipped.summary}",)
     path = weights_file(folder, weights) if weights is None or Path(weights).exists() else None
     if path is None:
         if bundle not in BUNDLE_NAMES:  # the config alone knows
@@ -92,8 +87,10 @@ def _network(
         missing = folder / "models" / "model.pt" if weights is None else weights
         raise InputError(f"{missing}: no such weights file; make one with `{command}` or name another by --weights")
     found = provenance_of(path, folder.name)
-    known = inference_settings(config, found.settings)
+    known = inference_settings(config, found.applied)
     known = {name: value for name, value in known.items() if value != config[name]}
+    if found.summary:
+        return path, known, (f"network: {found.summary}",)
     told = ", ".join(f"{name} {value}" for name, value in known.items())
     return path, known, (f"settings of its training: {told}",) if told else ()
 

@@ -86,7 +86,7 @@ class PrepareNoisyViews(PrepareLabelledViews):
 
     Args:
         views: generator of the views, which are taken before their own corruption.
-        sigma: deviation of the noise, in deviations of the image.
+        sigma: deviation of the noise, in deviations of the image, or its bounds, between which each view has its own.
         variation: as for `PrepareLabelledViews`.
         seed: likewise.
         regions: likewise.
@@ -102,13 +102,16 @@ class PrepareNoisyViews(PrepareLabelledViews):
     def __init__(
         self,
         views: ViewGenerator,
-        sigma: float = 0.2,
+        sigma: float | Sequence[float] = 0.2,
         variation: Variation | Mapping[str, Any] | None = None,
         seed: int | None = None,
         regions: Callable[..., Mapping[str, Tensor]] | None = None,
     ) -> None:
         super().__init__(views, {}, variation, seed, regions)
-        self.sigma = sigma
+        low, high = (sigma, sigma) if isinstance(sigma, int | float) else sigma
+        if not 0 <= low <= high:
+            raise InputError(f"noise_range={sigma!r} is out of bounds: give the lowest and the highest deviation")
+        self.sigma = (float(low), float(high))
 
     def __call__(
         self, batch: dict[str, Any], device: torch.device | str | None, non_blocking: bool = False, **_: Any
@@ -120,7 +123,10 @@ class PrepareNoisyViews(PrepareLabelledViews):
         clean = vary_images(clean, self.variation, generator_for(self.views.seed, step, rank(), _VARIATION + 10))
         seed = generator_for(self.views.seed, step, rank(), _NOISE).initial_seed()
         draws = torch.Generator(device=clean.device).manual_seed(seed)
-        noise = self.sigma * torch.randn(clean.shape, generator=draws, device=clean.device)
+        noise = self.sigma[1] * torch.randn(clean.shape, generator=draws, device=clean.device)
+        if self.sigma[0] < self.sigma[1]:
+            share = torch.rand(len(clean), 1, 1, 1, 1, generator=draws, device=clean.device)
+            noise *= 1 - share * (1 - self.sigma[0] / self.sigma[1])
         return clean + noise, noise
 
 

@@ -12,7 +12,7 @@ from scripts.bundles import BUNDLE_NAMES, BUNDLES, ROOT
 from scripts.errors import InputError
 from scripts.tasks import PRETRAIN_BUNDLE
 from scripts.weights.provenance import Provenance, plain_value, provenance_of, voxel_spacing
-from scripts.weights.shipped import shipped_weights
+from scripts.weights.shipped import read_card, shipped_file
 
 __all__ = ["describe_weights"]
 
@@ -99,13 +99,14 @@ def _about_bundle(name: str, entries: Sequence[_Entry], encoders: Sequence[_Entr
     lines = [name]
     for entry in entries:
         lines += _lines(entry, encoders)
-    shipped = shipped_weights(BUNDLES / name)
-    if shipped is not None:
+    shipped = shipped_file(BUNDLES / name)
+    card = read_card(shipped)
+    if card is not None:
         used = ", not used since there are others" if entries else ""
-        lines += [f"  {_short(shipped.path)}", *_row("comes with", f"the checkout{used}: {shipped.summary}")]
+        lines += [f"  {_short(shipped)}", *_row("comes with", f"the checkout{used}: {card.summary}")]
     if not entries:
         lines += [
-            f"  no weights{' of your own' if shipped else ''}; make them with",
+            f"  no weights{' of your own' if card else ''}; make them with",
             f"    {_TRAIN.format(name=name)}",
         ]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from typing import Any
 from scripts.errors import InputError
 from scripts.tasks import PRETRAIN_BUNDLE, TASKS
 from scripts.weights.archive import check_archive
+from scripts.weights.shipped import read_card, shipped_file
 
 __all__ = [
     "Provenance",
@@ -41,6 +42,8 @@ class Provenance:
         scores: measure -> value of the evaluation that was made of them, in words.
         steps: of training until then, 0 if unknown.
         note: why nothing is known although there is a checkpoint; mostly empty.
+        inference: settings under which it is applied where they are others than those of the training.
+        summary: what the network is, in a line, where it came with the checkout; else empty.
     """
 
     path: Path
@@ -50,6 +53,13 @@ class Provenance:
     scores: Mapping[str, str] = field(default_factory=dict)
     steps: int = 0
     note: str = ""
+    inference: Mapping[str, Any] = field(default_factory=dict)
+    summary: str = ""
+
+    @property
+    def applied(self) -> Mapping[str, Any]:
+        """Settings under which the network is applied: those of its training, but for `inference`."""
+        return {**self.settings, **self.inference}
 
     def as_metadata(self) -> dict[str, Any]:
         """Return what a reader of a shipped bundle wants to know, without any path or name of a subject."""
@@ -65,14 +75,15 @@ def weights_file(bundle: Path, given: str | Path | None = None) -> Path | None:
     Args:
         bundle: its folder; its name is the bundle's.
         given: a weights file, a folder that holds ``model.pt`` or ``models/model.pt``, or the folder of a demo, which
-            holds such a folder for each bundle. Default: ``models/model.pt`` of the bundle.
+            holds such a folder for each bundle. Default: ``models/model.pt`` of the bundle, or, where that was never
+            trained, the network that comes with it (`scripts.weights.shipped`).
 
     Raises:
         InputError: what was given holds no weights for this bundle.
     """
     if given is None:
-        path = bundle / "models" / "model.pt"
-        return path if path.is_file() else None
+        own = bundle / "models" / "model.pt"
+        return next((path for path in (own, shipped_file(bundle)) if path.is_file()), None)
     given = Path(given)
     if given.is_file():
         return given
@@ -92,19 +103,23 @@ def provenance_of(weights: Path, bundle: str) -> Provenance:
     """Return what is known of a weights file.
 
     The checkpoint beside a ``model.pt`` tells how that was trained, unless its tensors show that it is of another
-    network or training.
+    network or training; of a network that comes with the checkout, its card does.
 
     Args:
         weights: the file.
         bundle: name of its bundle.
 
     Raises:
-        InputError: the file, the checkpoint beside it or the table of its evaluation cannot be read.
+        InputError: the file, the checkpoint or the card beside it or the table of its evaluation cannot be read.
     """
     try:
         sha256 = file_sha256(weights)
     except OSError as error:
         raise InputError(f"{weights} cannot be read ({error.strerror}): check the path and its rights") from error
+    card = read_card(weights)
+    if card is not None:
+        card.check(sha256)
+        return Provenance(weights, sha256, card.training, 0, card.scores, card.steps, "", card.inference, card.summary)
     checkpoint = weights.with_name("checkpoint.pt")
     scores = _scores(weights, bundle)
     if weights.name not in _OWN_NAMES or not checkpoint.is_file():

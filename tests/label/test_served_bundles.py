@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.bundles import BUNDLES, ROOT
+from scripts.bundles import BUNDLE_NAMES, BUNDLES, ROOT
 from scripts.errors import InputError
 from scripts.label.served_bundles import serve_bundles
-from scripts.weights.provenance import file_sha256
+from scripts.tasks import PRETRAIN_BUNDLE
+from scripts.weights.provenance import file_sha256, provenance_of
+from scripts.weights.shipped import shipped_file
 from tests.commands.client import Commands
 
 
@@ -74,6 +76,18 @@ def test_a_bundle_of_the_checkout_with_weights_of_a_training(archives: dict[str,
     line = refused(["ixi_seg"], tmp_path / "app", tmp_path / "ixi_seg" / "models" / "model.pt")
     # nothing beside the file tells of the small network that it is of
     assert "model.pt" in line
+
+
+@pytest.mark.parametrize("name", [name for name in BUNDLE_NAMES if shipped_file(BUNDLES / name).is_file()])
+def test_a_network_that_comes_with_the_checkout_is_served_with_its_settings(name: str, tmp_path: Path) -> None:
+    weights = shipped_file(BUNDLES / name)
+    (served,) = serve_bundles([name], tmp_path, weights)
+    assert served.sha256 == file_sha256(weights)
+    config = json.loads((served.folder / "configs" / "inference.json").read_text())
+    known = provenance_of(weights, name).inference
+    assert known
+    assert {key: config[key] for key in known if key in config} == {k: v for k, v in known.items() if k in config}
+    assert "synthetic, embedded data" in str(served) or name == PRETRAIN_BUNDLE
 
 
 def test_wrong_weights_are_refused(archives: dict[str, Path], tmp_path: Path) -> None:

@@ -62,6 +62,21 @@ def test_noise_is_white_and_what_was_added(batch: dict[str, Tensor]) -> None:
     assert torch.equal(noise, again[1])
 
 
+def test_each_view_may_have_noise_of_its_own_level(batch: dict[str, Tensor]) -> None:
+    views = ViewGenerator("seqinv", PATCH)
+    levels = []
+    for step in range(20):
+        noise = PrepareNoisyViews(views, (0.05, 0.3), STILL)({**batch, "step": torch.full((2,), step)}, "cpu")[1]
+        levels += noise.flatten(1).std(1).tolist()
+    assert 0.045 < min(levels) < 0.08
+    assert 0.27 < max(levels) < 0.31
+    assert abs(sum(levels) / len(levels) - 0.175) < 0.03
+    fixed, same = (PrepareNoisyViews(views, sigma, STILL)(batch, "cpu")[1] for sigma in (0.2, (0.2, 0.2)))
+    assert torch.equal(fixed, same)
+    with pytest.raises(InputError, match=r"noise_range=.* is out of bounds"):
+        PrepareNoisyViews(views, (0.3, 0.1))
+
+
 def test_tissue_values_vary_by_map_and_anatomy() -> None:
     maps, labels = torch.ones(500, 4, 1, 1, 2), torch.tensor([0, 1]).expand(500, 1, 1, 1, 2)
     made = vary_maps(maps, labels, Variation(maps=0.1, stripped=0.3), torch.Generator().manual_seed(0))

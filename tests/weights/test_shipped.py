@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,11 +11,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.networks.nets import BasicUNet
 
 from scripts.bundles import BUNDLE_NAMES, BUNDLES, ROOT
 from scripts.errors import InputError
-from scripts.weights.shipped import shipped_weights
+from scripts.package import package_bundle, unpack_bundle
+from scripts.weights.provenance import provenance_of, weights_file
+from scripts.weights.shipped import read_card, shipped_file
 
 SHIPPED = [name for name in BUNDLE_NAMES if (BUNDLES / name / "weights").is_dir()]
 
@@ -27,16 +28,26 @@ def test_they_are_small() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_card_and_tensors_belong_together(name: str) -> None:
-    found = shipped_weights(BUNDLES / name)
-    assert found is not None
-    card = json.loads((found.path.with_name("card.json")).read_text())
-    assert card["sha256"] == hashlib.sha256(found.path.read_bytes()).hexdigest()
+    path = shipped_file(BUNDLES / name)
+    found = provenance_of(path, name)  # refuses another's card
     known = json.loads((BUNDLES / name / "configs" / "inference.json").read_text())
     assert set(found.inference) <= set(known)
-    state = torch.load(found.path, weights_only=True)
-    assert all(value.isfinite().all() for value in state.values())
-    network = BasicUNet(3, 1, 4, found.inference["features"], act="GELU", norm="instance", upsample="deconv")
-    network.load_state_dict(state)
+    assert found.summary
+    assert found.scores
+    state = torch.load(path, weights_only=True)
+    assert all(value.isfinite().all() and value.dtype == torch.float16 for value in state.values())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_they_stand_on_their_own_in_a_package(name: str, tmp_path: Path) -> None:
+    made = package_bundle(BUNDLES / name, tmp_path)  # loads them into the network of its configs
+    assert made.weights is not None
+    unpacked = unpack_bundle(made.path, tmp_path)
+    told = json.loads((unpacked / "configs" / "metadata.json").read_text())["training"]
+    assert told["weights_sha256"] == made.weights.sha256
+    config = json.loads((unpacked / "configs" / "inference.json").read_text())
+    assert {key: config[key] for key in made.weights.inference} == dict(made.weights.inference)
+    assert json.loads((unpacked / "configs" / "train.json").read_text()).get("modality") != "synthetic"
 
 
 def test_predict_takes_them_where_nothing_was_trained(commands, tmp_path: Path) -> None:
@@ -58,9 +69,19 @@ def test_predict_takes_them_where_nothing_was_trained(commands, tmp_path: Path) 
 
 
 def test_a_card_that_is_none_is_named(tmp_path: Path) -> None:
-    assert shipped_weights(tmp_path) is None
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "model.pt").write_bytes(b"")
-    (tmp_path / "weights" / "card.json").write_text("{}")
+    path = shipped_file(tmp_path)
+    assert weights_file(tmp_path) is None
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    assert weights_file(tmp_path) == path
+    assert read_card(path) is None
+    path.with_name("card.json").write_text("{}")
     with pytest.raises(InputError, match=r"card\.json is no card of weights"):
-        shipped_weights(tmp_path)
+        provenance_of(path, "ixi_seg")
+
+
+def test_a_card_of_other_weights_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(BUNDLES / "ixi_seg" / "weights", tmp_path / "weights")
+    torch.save({"conv_0.weight": torch.zeros(1)}, shipped_file(tmp_path))
+    with pytest.raises(InputError, match=r"card\.json is of other weights than model\.pt beside it"):
+        provenance_of(shipped_file(tmp_path), "ixi_seg")
