@@ -115,6 +115,7 @@ def predict(
     any_size: bool = False,
     nan: str | None = None,
     strict: bool = False,
+    picture: bool = False,
 ) -> None:
     """Apply a trained bundle to images: segment, denoise, embed or map them, on their own grids.
 
@@ -145,6 +146,7 @@ def predict(
         any_size: also take images that are too small or too large for a head.
         nan: zero sets voxels that are NaN or infinite to 0; default: error, which refuses such images.
         strict: stop at the first image that cannot be used.
+        picture: also draw the results, labels outlined on their images, into predictions.png.
     """
     from scripts.predict import predict as run
 
@@ -168,6 +170,7 @@ def predict(
         any_size=any_size,
         nan=nan,
         strict=strict,
+        picture=picture,
         announce=partial(print, flush=True),
     )
     print(outcome)

@@ -39,6 +39,7 @@ class Outcome:
         table: what was known before of images, this run's among them.
         rows: of this run, one an image: image, status (ok, failed), reason, files, seconds, warning.
         seconds: all of it took.
+        picture: of the results, where one was drawn.
     """
 
     bundle: str
@@ -46,6 +47,7 @@ class Outcome:
     table: pd.DataFrame
     rows: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    picture: Path | None = None
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -66,7 +68,8 @@ class Outcome:
         files = sorted(name for row in self.rows for name in row["files"].split(";") if name)
         tables = [path.name for path in sorted(self.out.glob("*.csv"))]
         more = [f"and {len(files) - 12} more"] if files[12:] else []
-        lines += [f"  {name}" for name in [*files[:12], *more, *tables]]
+        pictures = [] if self.picture is None else [self.picture.name]
+        lines += [f"  {name}" for name in [*files[:12], *more, *tables, *pictures]]
         lines += [f"warning: {row['image']}: {row['warning']}" for row in self.doubtful]
         lines += [f"failed: {_line(row['image'], row['reason'])}" for row in self.failed]
         return "\n".join(lines)

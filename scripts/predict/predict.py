@@ -26,6 +26,7 @@ def predict(
     render: str | None = None,
     render_parameters: Mapping[str, float | None] | None = None,
     strict: bool = False,
+    picture: bool = False,
     announce: Callable[[str], object] | None = None,
     **settings: Any,
 ) -> Outcome:
@@ -47,6 +48,7 @@ def predict(
         render: also the head in this sequence, one of `scripts.physics.rendering.RENDERED`, simulated from its maps.
         render_parameters: of that sequence, in s and degrees; those that are None take typical values.
         strict: stop at the first image that cannot be used.
+        picture: also draw the results into ``<out>/predictions.png``, see `scripts.predict.picture`.
         announce: is given a line that says what will be done, before the seconds that loading takes.
         settings: of ``inference.json``, where None and False leave the config's: ``spacing`` that the network sees
             [mm], or ``none`` for the image's own; ``features``, its widths; ``patch_size`` of the windows [voxels],
@@ -86,5 +88,9 @@ def predict(
     from scripts.predict.images import predict_images  # after the announcement, as it takes seconds
 
     outcome = predict_images(wanted, chosen, files, place, strict=strict or len(files) == 1)
+    if picture:
+        from scripts.predict.picture import draw_predictions
+
+        outcome.picture = draw_predictions(outcome.rows, place, wanted.config.get("classes") or {})
     outcome.seconds = time.monotonic() - began
     return outcome

@@ -21,10 +21,12 @@ import SimpleITK as sitk  # noqa: N813 - the name that its own pages use
 import torch
 from monai.networks.nets.basic_unet import BasicUNet
 from numpy.typing import NDArray
+from PIL import Image
 
 from scripts.commands import networks
 from scripts.errors import DiskFullError, InputError, find_input_error, printable
 from scripts.predict import predict
+from scripts.tasks import CLASS_COLOURS
 from scripts.transforms import volume_table
 from tests.io.test_read import write_series
 
@@ -117,6 +119,38 @@ def test_labels_probabilities_and_volumes_on_the_own_grid(
         assert [float(row["volume_ml"]) for row in rows] == pytest.approx(
             [(labels == value).sum() * 0.007776 for value in (1, 2, 3)], rel=1e-5
         )
+
+
+def pixels_of(path: Path) -> NDArray[np.int64]:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"), np.int64)
+
+
+def test_a_picture_shows_the_labels_on_each_image(scan: Callable[..., Path], segmenter: Path, tmp_path: Path) -> None:
+    paths = [scan("a.nii.gz"), scan("b.nii.gz", seed=1)]
+    out = tmp_path / "out"
+    options: dict[str, Any] = {"out": out, "features": WIDTHS, "spacing": 2.0, "device": "cpu", "picture": True}
+    one = predict(segmenter, paths[0], **options)
+    assert str(one).splitlines()[-1].strip() == "predictions.png"
+    size = pixels_of(out / "predictions.png").shape[:2]
+    predict(segmenter, *paths, **options)
+    seen = pixels_of(out / "predictions.png")
+    assert seen.shape[:2] == (2 * size[0], size[1])
+    labels = {value for path in paths for value in np.unique(read(out / f"{path.name[0]}_seg.nii.gz")) if value}
+    for value in labels:
+        wanted = [int(list(CLASS_COLOURS)[value - 1][place : place + 2], 16) for place in (1, 3, 5)]
+        assert np.abs(seen - wanted).sum(-1).min() < 40
+
+
+def test_a_picture_shows_an_image_beside_what_was_made_of_it(
+    root: Path, scan: Callable[..., Path], tmp_path: Path
+) -> None:
+    denoiser = copy_of(root, "ixi_denoise", 1, tmp_path / "ours_denoise")
+    told = predict(denoiser, scan("a.nii.gz"), out=tmp_path / "out", features=WIDTHS, device="cpu", picture=True)
+    assert told.picture == tmp_path / "out" / "predictions.png"
+    assert told.picture is not None
+    high, wide, _ = pixels_of(told.picture).shape
+    assert wide > 1.5 * high  # two panels
 
 
 def test_any_kind_of_image_gives_the_labels_of_its_nifti(

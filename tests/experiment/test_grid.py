@@ -154,6 +154,13 @@ class TestExpand:
         (other,) = expand(mini, Choice(tasks=["ixi_seg"], variants=["simulated"], seeds=[0]), {**DATA, "qmri": "z"})
         assert other.name != cell.name
 
+    def test_a_recipe_may_learn_from_all_people_of_the_maps(self) -> None:
+        mini = load_preset("mini")
+        chosen = Choice(tasks=["ixi_seg"], variants=["simulated", "simulated-people"], seeds=[0])
+        few, everyone = expand(mini, chosen, DATA)
+        assert (few.settings["label_fraction"], everyone.settings["label_fraction"]) == (0.05, 1.0)
+        assert few.fraction == everyone.fraction == 0.05  # both stand in the column of one labelled person
+
     def test_a_task_may_be_for_some_variants_unless_others_are_asked_for(self) -> None:
         mini = load_preset("mini")
         chosen = Choice(tasks=["arc_lesion"], seeds=[0])

@@ -194,7 +194,7 @@ def _task_cells(
                     fraction=fraction,
                     seed=seed,
                     configs=(*part.configs, *recipe.configs),
-                    settings={**part.settings, **source, **recipe.settings, **own},
+                    settings={**part.settings, **source, **own, **recipe.settings},
                     encoder="" if encoder is None else encoder.name,
                     data=data[LAYOUTS[task]],
                     seconds=part.seconds,

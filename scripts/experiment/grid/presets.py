@@ -49,7 +49,7 @@ class Recipe:
         encoder: variant of the pretraining that it starts from, of the paper's or the study's; ``random`` or
             ``scratch`` for none.
         configs: overlays on the task's train.json, those of the preset and these.
-        settings: overrides on top of the preset's.
+        settings: overrides on top of the preset's and of the cell's.
         simulated: whether it learns from simulated contrasts of labelled maps, in place of images (`synthetic.json`)
             or beside them (`mixed.json`).
     """
