@@ -9,7 +9,7 @@ from typing import Any
 
 from scripts.config_text import format_config
 from scripts.literals import literals
-from scripts.tasks import SYNTHETIC
+from scripts.tasks import MAPS_OVERLAY, SYNTHETIC
 from scripts.variants import ENCODERLESS
 from scripts.weights.provenance import Provenance, plain_value, voxel_spacing
 
@@ -23,7 +23,7 @@ _AUGMENTATION = ("rotation_degrees", "scaling", "shear", "flip_probability", "pa
 
 
 def bake_training(folder: Path, found: Provenance, *, encoder: bool) -> None:
-    """Rewrite ``train.json``, ``inference.json`` and ``metadata.json`` of a bundle for the weights that it carries.
+    """Rewrite the configs of training and inference and the metadata of a bundle for the weights that it carries.
 
     The metadata get a key ``training`` that says how these were made.
 
@@ -48,7 +48,9 @@ def bake_training(folder: Path, found: Provenance, *, encoder: bool) -> None:
 
     configs = folder / "configs"
     _rewrite(configs / "train.json", train)
-    _rewrite(configs / "inference.json", inference)
+    for name in ("inference.json", MAPS_OVERLAY):
+        if (configs / name).is_file():
+            _rewrite(configs / name, inference)
     _rewrite(configs / "metadata.json", lambda config: _described(config, found))
 
 
