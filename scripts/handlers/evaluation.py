@@ -13,7 +13,7 @@ import pandas as pd
 from ignite.engine import Engine, Events
 
 from scripts.errors import InputError
-from scripts.handlers.mlflow_run import MLflowRun
+from scripts.handlers.mlflow_run import log_evaluation
 from scripts.io.files import atomic_write
 from scripts.metrics.summary import COLUMNS, format_summary, summarise, tell_empty
 from scripts.ranks import gather_rows, rank
@@ -44,7 +44,7 @@ class EvaluationReport:
         data: the result of `scripts.sources.downstream_data.downstream_data`; its ``cohort`` is told.
         task: name of the bundle.
         modality: that is tested on.
-        run: arguments of `MLflowRun`; None tracks nothing.
+        run: arguments of `scripts.handlers.mlflow_run.MLflowRun`; None tracks nothing.
         extras: write tables of their own, which are tracked along.
     """
 
@@ -113,14 +113,9 @@ class EvaluationReport:
             self._track(summary, (scores, means, *(path for path in extras if path is not None)))
 
     def _track(self, summary: pd.DataFrame, paths: Sequence[Path]) -> None:
-        run = MLflowRun(**{"tags": {}, "params": {}, **(self.run or {})})
         names = [[_allowed(row[key]) for key in ("site", "class", "metric")] for _, row in summary.iterrows()]
-        run.log({f"test/{'/'.join(name)}": mean for name, mean in zip(names, summary["mean"], strict=True)}, step=0)
-        for path in paths:
-            run.log_file(path)
-        run.tag(evaluated="yes")
-        run.close()
-        logger.info("MLflow: run %s in %s", run.run_id, run.uri)
+        values = {f"test/{'/'.join(name)}": mean for name, mean in zip(names, summary["mean"], strict=True)}
+        log_evaluation(self.run or {}, values, paths, {"evaluated": "yes"})
 
 
 def _allowed(name: str) -> str:

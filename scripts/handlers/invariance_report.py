@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 
 from scripts.handlers.feature_step import FeatureStep
 from scripts.handlers.invariance_text import format_table, untrained_warning
-from scripts.handlers.mlflow_run import MLflowRun
+from scripts.handlers.mlflow_run import log_evaluation
 from scripts.io.files import atomic_write
 from scripts.metrics.brain_cells import Cells
 from scripts.metrics.invariance import invariance_table
@@ -32,7 +32,7 @@ class InvarianceReport:
         step: the evaluator's `FeatureStep`.
         output_dir: where ``invariance.csv`` goes.
         data: the result of `scripts.sources.pretraining_data.pretraining_data`.
-        run: arguments of `MLflowRun`; None tracks nothing.
+        run: arguments of `scripts.handlers.mlflow_run.MLflowRun`; None tracks nothing.
     """
 
     def __init__(
@@ -110,11 +110,6 @@ class InvarianceReport:
             self._track(table, path)
 
     def _track(self, table: pd.DataFrame, path: Path) -> None:
-        run = MLflowRun(**{"tags": {}, "params": {}, **(self.run or {})})
         names = table["encoder"] + "/" + table["level"].str.replace(", ", " ") + "/" + table["metric"]
         values = {f"invariance/{name}": value for name, value in zip(names, table["value"], strict=True)}
-        run.log(values, step=0)
-        run.log_file(path)
-        run.tag(evaluated="yes")
-        run.close()
-        logger.info("MLflow: run %s in %s", run.run_id, run.uri)
+        log_evaluation(self.run or {}, values, [path], {"evaluated": "yes"})

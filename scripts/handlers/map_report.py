@@ -11,7 +11,7 @@ import pandas as pd
 from ignite.engine import Engine, Events
 
 from scripts.handlers.map_step import CONTROLS
-from scripts.handlers.mlflow_run import MLflowRun
+from scripts.handlers.mlflow_run import log_evaluation
 from scripts.io.files import atomic_write
 from scripts.metrics.bootstrap import bootstrap_interval
 from scripts.ranks import rank
@@ -41,7 +41,7 @@ class MapReport:
     Args:
         output_dir: where ``map_errors.csv`` goes.
         data: the result of `scripts.sources.pretraining_data.pretraining_data`.
-        run: arguments of `MLflowRun`; None tracks nothing.
+        run: arguments of `scripts.handlers.mlflow_run.MLflowRun`; None tracks nothing.
     """
 
     def __init__(self, output_dir: str | Path, data: Mapping[str, Any], run: Mapping[str, Any] | None = None) -> None:
@@ -69,15 +69,9 @@ class MapReport:
         logger.info("%s", "\n".join([*_error_lines(views), "", *_residual_lines(table)]))
         logger.info("%d views of %d held-out subjects.\nTable: %s", len(views), views["subject"].nunique(), path)
         if self.run is not None:
-            self._track(views, path)
-
-    def _track(self, views: pd.DataFrame, path: Path) -> None:
-        run = MLflowRun(**{"tags": {}, "params": {}, **(self.run or {})})
-        values = {f"maps/error_{name}": float(views[f"error_{name}"].mean()) for name in MAP_NAMES}
-        run.log({**values, "maps/residual_limit": residual_limit(views["residual"].dropna())}, step=0)
-        run.log_file(path)
-        run.close()
-        logger.info("MLflow: run %s in %s", run.run_id, run.uri)
+            values = {f"maps/error_{name}": float(views[f"error_{name}"].mean()) for name in MAP_NAMES}
+            limit = residual_limit(views["residual"].dropna())
+            log_evaluation(self.run, {**values, "maps/residual_limit": limit}, [path], {})
 
 
 def _error_lines(views: pd.DataFrame) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,9 @@ from scripts.handlers.mlflow_store import (
 )
 from scripts.io.files import atomic_write
 
-__all__ = ["MLflowRun"]
+__all__ = ["MLflowRun", "log_evaluation"]
+
+logger = logging.getLogger(__name__)
 
 _PARENT = "mlflow.parentRunId"
 _BATCH = 1000  # metrics that MLflow takes at once
@@ -135,3 +138,23 @@ class MLflowRun:
         theirs = known.data.params
         same = all(theirs.get(k, str(v)) == str(v) for k, v in params.items() if k != "max_epochs")
         return str(known.info.run_id) if same else None
+
+
+def log_evaluation(
+    run: Mapping[str, Any], values: Mapping[str, float], paths: Sequence[Path], tags: Mapping[str, Any]
+) -> None:
+    """Put what an evaluation found into its run, and say which that is.
+
+    Args:
+        run: arguments of `MLflowRun`, of which tags and parameters may lack.
+        values: name -> measure.
+        paths: tables and pictures that are kept with it.
+        tags: that the run gets.
+    """
+    opened = MLflowRun(**{"tags": {}, "params": {}, **run})
+    opened.log(values, step=0)
+    for path in paths:
+        opened.log_file(path)
+    opened.tag(**tags)
+    opened.close()
+    logger.info("MLflow: run %s in %s", opened.run_id, opened.uri)

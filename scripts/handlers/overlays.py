@@ -17,7 +17,7 @@ from scripts.io.resample import to_grid
 from scripts.ranks import rank
 from scripts.tasks import CLASS_COLOURS
 
-__all__ = ["OverlayPictures", "draw_planes"]
+__all__ = ["OverlayPictures", "centre_of", "draw_planes", "show_plane"]
 
 _COLOURS = tuple(CLASS_COLOURS)
 
@@ -41,23 +41,34 @@ def draw_planes(
     """
     from matplotlib.figure import Figure
 
-    centre = _centre(list((outlines or volumes).values())[-1])
+    centre = centre_of(list((outlines or volumes).values())[-1])
     figure = Figure(figsize=(9, 3.1 * len(volumes)), layout="constrained")
     axes = figure.subplots(len(volumes), 3, squeeze=False)
     for row, (title, volume) in zip(axes, volumes.items(), strict=True):
         for axis, plot in enumerate(row):
             plane = np.take(volume, centre[axis], axis).T
-            plot.imshow(plane, cmap="gray", origin="lower", vmin=limits[0], vmax=limits[1])
-            plot.set_axis_off()
-            if title not in outlines:
-                continue
-            labels = np.take(outlines[title], centre[axis], axis).T
-            for value in range(1, n_classes + 1):
-                mask = labels == value
-                if mask.any() and not mask.all():
-                    plot.contour(mask, [0.5], colors=_COLOURS[(value - 1) % len(_COLOURS)], linewidths=0.7)
+            labels = np.take(outlines[title], centre[axis], axis).T if title in outlines else None
+            show_plane(plot, plane, labels, limits, n_classes=n_classes)
         row[0].set_title(title, fontsize=8, loc="left")
     return atomic_write(path, lambda part: figure.savefig(part, dpi=110))
+
+
+def show_plane(
+    axis: Any,
+    plane: NDArray[Any],
+    labels: NDArray[Any] | None,
+    limits: tuple[float, float],
+    *,
+    n_classes: int,
+    aspect: float = 1.0,
+) -> None:
+    """Show a plane in axes of matplotlib, with the outlines of the labels 1 .. n_classes in it, if there are some."""
+    axis.imshow(plane, cmap="gray", origin="lower", vmin=limits[0], vmax=limits[1], aspect=aspect)
+    axis.set_axis_off()
+    for value in range(1, n_classes + 1):
+        mask = None if labels is None else labels == value
+        if mask is not None and mask.any() and not mask.all():
+            axis.contour(mask, [0.5], colors=_COLOURS[(value - 1) % len(_COLOURS)], linewidths=0.7)
 
 
 class OverlayPictures:
@@ -113,7 +124,7 @@ def _array(values: Tensor) -> NDArray[Any]:
     return np.asarray(values.detach().cpu().numpy())
 
 
-def _centre(volume: NDArray[Any]) -> tuple[int, ...]:
+def centre_of(volume: NDArray[Any]) -> tuple[int, ...]:
     """Return the voxel in the middle of what is labelled, or of the volume."""
     where = np.nonzero(volume)
     if volume.dtype.kind == "f" or not len(where[0]):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.handlers.overlays import centre_of, show_plane
 from scripts.io.files import atomic_write
 from scripts.io.resample import voxel_sizes
 from scripts.io.volume_reader import load_volume
@@ -48,7 +49,9 @@ def draw_predictions(rows: Sequence[Mapping[str, Any]], out: Path, classes: Mapp
         for axis in line:
             axis.set_axis_off()
         for axis, (title, plane, marks, aspect) in zip(line, panels, strict=False):
-            _show(axis, plane, marks, aspect)
+            low, high = (float(limit) for limit in np.percentile(plane, (0.5, 99.5)))
+            limits = (low, max(high, low + 1e-6))
+            show_plane(axis, plane, marks, limits, n_classes=len(_COLOURS), aspect=aspect)
             axis.set_title(title or image.name, color="white", fontsize=8)
     shown = zip(classes.values(), _COLOURS, strict=False)
     for place, (name, colour) in enumerate(shown):
@@ -71,9 +74,8 @@ def _panels(row: Mapping[str, Any], out: Path) -> list[_Panel]:
     labels = next((path for path in wanted if _kind(path).endswith(_LABELS)), None)
     if labels is not None:
         marks = _turned(labels)
-        places = np.argwhere(marks)
-        middle = np.median(places, axis=0).astype(int) if len(places) else np.array(voxels.shape) // 2
-        return [_plane("", voxels, marks, axis, int(middle[axis]), sizes) for axis in range(3)]
+        middle = centre_of(marks)
+        return [_plane("", voxels, marks, axis, middle[axis], sizes) for axis in range(3)]
     height = voxels.shape[2] // 2
     made = [(_kind(path).rpartition("_")[2], _turned(path)) for path in wanted]
     return [_plane(title, volume, None, 2, height, sizes) for title, volume in [("", voxels), *made]]
@@ -85,15 +87,6 @@ def _plane(
     first, second = (side for side in range(3) if side != axis)
     cut = None if marks is None else np.take(marks, place, axis).T
     return title, np.take(volume, place, axis).T, cut, sizes[second] / sizes[first]
-
-
-def _show(axis: Any, plane: NDArray[Any], marks: NDArray[Any] | None, aspect: float) -> None:
-    low, high = (float(limit) for limit in np.percentile(plane, (0.5, 99.5)))
-    axis.imshow(plane, cmap="gray", origin="lower", vmin=low, vmax=max(high, low + 1e-6), aspect=aspect)
-    for value, colour in enumerate(_COLOURS, 1):
-        mask = None if marks is None else marks == value
-        if mask is not None and mask.any() and not mask.all():
-            axis.contour(mask, [0.5], colors=colour, linewidths=0.6)
 
 
 def _turned(path: Path) -> NDArray[Any]:

@@ -119,7 +119,15 @@ def provenance_of(weights: Path, bundle: str) -> Provenance:
     card = read_card(weights)
     if card is not None:
         card.check(sha256)
-        return Provenance(weights, sha256, card.training, 0, card.scores, card.steps, "", card.inference, card.summary)
+        return Provenance(
+            weights,
+            sha256,
+            settings=card.training,
+            scores=card.scores,
+            steps=card.steps,
+            inference=card.inference,
+            summary=card.summary,
+        )
     checkpoint = weights.with_name("checkpoint.pt")
     scores = _scores(weights, bundle)
     if weights.name not in _OWN_NAMES or not checkpoint.is_file():

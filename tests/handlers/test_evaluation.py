@@ -211,7 +211,7 @@ def test_an_evaluation_is_tracked(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         tmp_path, {"cohort": "real"}, task="ixi_denoise", modality="T1w", run={**run, "tags": {"seed": 3}}
     )
     samples = [noisy(0), noisy(1), noisy(2, "odd (site)")]
-    with caplog.at_level(logging.INFO, logger="scripts.handlers.evaluation"):
+    with caplog.at_level(logging.INFO, logger="scripts.handlers"):
         evaluate(samples, ScoreDenoising(), report, Share())
     assert "3 test subjects of the real cohort" in caplog.text
     assert "empty" not in caplog.text.split("real cohort")[1]
