@@ -1,4 +1,4 @@
-"""Pictures of what a task's network did: outlines on the image, or noisy beside denoised."""
+"""Pictures of what a task's network did: labels on the image, or noisy beside denoised."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from scripts.tasks import CLASS_COLOURS
 __all__ = ["OverlayPictures", "centre_of", "draw_planes", "show_plane"]
 
 _COLOURS = tuple(CLASS_COLOURS)
+_TINT = 0.4
+"""How much of a pixel is the colour of its class."""
 
 
 def draw_planes(
@@ -30,13 +32,13 @@ def draw_planes(
     n_classes: int = 0,
     limits: tuple[float, float] = (-2.0, 3.0),
 ) -> Path:
-    """Write a PNG: a row per volume, its sagittal, coronal and axial planes, with the outlines of labels.
+    """Write a PNG: a row per volume, its sagittal, coronal and axial planes, with the labels.
 
     Args:
         volumes: title -> (I, J, K) image, all on one grid.
-        outlines: title -> (I, J, K) integer labels to outline on that volume; the last gives the planes.
+        outlines: title -> (I, J, K) integer labels to show on that volume; the last gives the planes.
         path: where the PNG goes.
-        n_classes: labels 1 .. n_classes are outlined.
+        n_classes: labels 1 .. n_classes are shown.
         limits: intensities that are black and white.
     """
     from matplotlib.figure import Figure
@@ -62,19 +64,30 @@ def show_plane(
     n_classes: int,
     aspect: float = 1.0,
 ) -> None:
-    """Show a plane in axes of matplotlib, with the outlines of the labels 1 .. n_classes in it, if there are some."""
+    """Show a plane in axes of matplotlib, with the labels 1 .. n_classes in it, if there are some.
+
+    A single class is outlined; several that touch would hide each other's outlines and are tinted.
+    """
+    from matplotlib.colors import to_rgba
+
     axis.imshow(plane, cmap="gray", origin="lower", vmin=limits[0], vmax=limits[1], aspect=aspect)
     axis.set_axis_off()
-    for value in range(1, n_classes + 1):
-        mask = None if labels is None else labels == value
-        if mask is not None and mask.any() and not mask.all():
-            axis.contour(mask, [0.5], colors=_COLOURS[(value - 1) % len(_COLOURS)], linewidths=0.7)
+    if labels is None or not n_classes:
+        return
+    if n_classes == 1:
+        mask = labels == 1
+        if mask.any() and not mask.all():
+            axis.contour(mask, [0.5], colors=_COLOURS[0], linewidths=0.9)
+        return
+    tints = [(0.0, 0.0, 0.0, 0.0), *(to_rgba(_COLOURS[k % len(_COLOURS)], _TINT) for k in range(n_classes))]
+    known = np.where((labels >= 0) & (labels <= n_classes), labels, 0).astype(int)
+    axis.imshow(np.asarray(tints)[known], origin="lower", aspect=aspect, interpolation="nearest")
 
 
 class OverlayPictures:
     """Draw the first subjects of each site during an evaluation, into the output folder.
 
-    With the keys ``truth`` and ``pred`` (logits or labels) prediction and truth are outlined; with ``clean`` the
+    With the keys ``truth`` and ``pred`` (logits or labels) prediction and truth are shown; with ``clean`` the
     noisy, the denoised and the clean image are drawn.
 
     Args:

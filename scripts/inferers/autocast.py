@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
 import torch
 from monai.inferers import Inferer
 
+from scripts.networks.thin_volumes import Float32WhereThin
 from scripts.switches import is_on
 
 __all__ = ["AutocastInferer", "has_bfloat16"]
@@ -28,7 +30,8 @@ class AutocastInferer(Inferer):
     """Run another inferer under bfloat16 autocast, on a GPU or a CPU.
 
     bfloat16 has the range of float32: gradients need no scaling, and the loss, which is worked out outside of it,
-    sees no infinity that float32 would not have.
+    sees no infinity that float32 would not have. On a CPU, what bfloat16 gets wrong there stays in float32
+    (`scripts.networks.thin_volumes`).
 
     Args:
         inferer: that runs the network.
@@ -54,5 +57,9 @@ class AutocastInferer(Inferer):
         if self.amp and not has_bfloat16(inputs.device.type):
             logger.warning("%s has no bfloat16 of its own: going on in float32", inputs.device.type)
             self.amp = False
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp):
+        on_cpu = self.amp and inputs.device.type == "cpu"
+        with (
+            torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp),
+            Float32WhereThin() if on_cpu else nullcontext(),
+        ):
             return self.inferer(inputs, network, *args, **kwargs)

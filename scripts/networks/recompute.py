@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 
 from scripts.errors import InputError
+from scripts.networks.thin_volumes import Float32WhereThin
 
 __all__ = ["PARTS", "recompute"]
 
@@ -62,5 +64,12 @@ class _ViewByView:
             return self.method(inputs)
         n = len(inputs if isinstance(inputs, Tensor) else inputs[0])
         views = [tree_map(lambda value, k=k: value[k : k + 1], inputs) for k in range(n)]
-        given = [checkpoint(self.method, view, use_reentrant=False) for view in views]
+        given = [checkpoint(self.method, view, use_reentrant=False, context_fn=_contexts) for view in views]
         return tree_map(lambda *values: torch.cat(values), *given)
+
+
+def _contexts() -> tuple[Any, Any]:
+    """Return what the first and the second run stand in: the same, as autocast may be on."""
+    return (
+        (Float32WhereThin(), Float32WhereThin()) if torch.is_autocast_enabled("cpu") else (nullcontext(), nullcontext())
+    )

@@ -1,4 +1,4 @@
-"""One picture of what a prediction gave: labels outlined on their images, or the images that were made beside them."""
+"""One picture of what a prediction gave: labels on their images, or the images that were made beside them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ PICTURE = "predictions.png"
 """In the folder of the results."""
 
 _MOST = 12  # images in a picture
+_FEW_LABELLED = 0.05
+"""Share of a plane's pixels below which the labelled ones are no brain."""
 _LABELS = "_seg"
 _LEFT_OUT = ("_probabilities", "_features", "_uncertainty")
 _COLOURS = tuple(CLASS_COLOURS)
@@ -29,8 +31,9 @@ _COLOURS = tuple(CLASS_COLOURS)
 def draw_predictions(rows: Sequence[Mapping[str, Any]], out: Path, classes: Mapping[Any, str]) -> Path | None:
     """Draw the results of images, a row each, and return the PNG; None where there is nothing to draw.
 
-    Labels are outlined on the sagittal, the coronal and the axial plane in their middle; of other results the axial
-    plane in the middle of the image stands beside that of the image. No more than 12 images are drawn.
+    Labels are shown on the sagittal, the coronal and the axial plane in their middle, the grey values between those of
+    labelled voxels; of other results the axial plane in the middle of the image stands beside that of the image. No
+    more than 12 images are drawn.
 
     Args:
         rows: of `scripts.predict.images.Outcome`.
@@ -39,6 +42,7 @@ def draw_predictions(rows: Sequence[Mapping[str, Any]], out: Path, classes: Mapp
     """
     from matplotlib.figure import Figure
 
+    n_classes = len(classes)
     drawn = [(Path(row["image"]), panels) for row in rows[:_MOST] if (panels := _panels(row, out))]
     if not drawn:
         return None
@@ -49,9 +53,9 @@ def draw_predictions(rows: Sequence[Mapping[str, Any]], out: Path, classes: Mapp
         for axis in line:
             axis.set_axis_off()
         for axis, (title, plane, marks, aspect) in zip(line, panels, strict=False):
-            low, high = (float(limit) for limit in np.percentile(plane, (0.5, 99.5)))
-            limits = (low, max(high, low + 1e-6))
-            show_plane(axis, plane, marks, limits, n_classes=len(_COLOURS), aspect=aspect)
+            show_plane(
+                axis, plane, marks, _limits(plane, marks if n_classes > 1 else None), n_classes=n_classes, aspect=aspect
+            )
             axis.set_title(title or image.name, color="white", fontsize=8)
     shown = zip(classes.values(), _COLOURS, strict=False)
     for place, (name, colour) in enumerate(shown):
@@ -87,6 +91,13 @@ def _plane(
     first, second = (side for side in range(3) if side != axis)
     cut = None if marks is None else np.take(marks, place, axis).T
     return title, np.take(volume, place, axis).T, cut, sizes[second] / sizes[first]
+
+
+def _limits(plane: NDArray[Any], marks: NDArray[Any] | None) -> tuple[float, float]:
+    """Return the grey values of black and white: of several labels' voxels, as fat may outshine a brain; or of all."""
+    inside = plane if marks is None or np.count_nonzero(marks) < _FEW_LABELLED * marks.size else plane[marks > 0]
+    low, high = (float(limit) for limit in np.percentile(inside, (0.5, 99.5)))
+    return low, max(high, low + 1e-6)
 
 
 def _turned(path: Path) -> NDArray[Any]:
