@@ -70,6 +70,5 @@ class _ViewByView:
 
 def _contexts() -> tuple[Any, Any]:
     """Return what the first and the second run stand in: the same, as autocast may be on."""
-    return (
-        (Float32WhereThin(), Float32WhereThin()) if torch.is_autocast_enabled("cpu") else (nullcontext(), nullcontext())
-    )
+    context = Float32WhereThin if torch.is_autocast_enabled("cpu") else nullcontext
+    return context(), context()

@@ -38,20 +38,20 @@ class Float32WhereThin(TorchFunctionMode):
     ) -> Any:
         """Return what the function gives, from float32 inputs where it is such a convolution."""
         kwargs = kwargs or {}
-        if func is not torch.conv3d or not _is_wrong(*args[:2]):
+        if func is not torch.conv3d or not _is_wrong(*args, **kwargs):
             return func(*args, **kwargs)
         given = torch.get_autocast_dtype("cpu")
         with torch.autocast("cpu", enabled=False):
             return func(*(_single(arg) for arg in args), **{k: _single(v) for k, v in kwargs.items()}).to(given)
 
 
-def _is_wrong(inputs: torch.Tensor, weight: torch.Tensor) -> bool:
+def _is_wrong(input: torch.Tensor, weight: torch.Tensor, *_: Any, **__: Any) -> bool:  # noqa: A002 - torch's names
     return (
-        inputs.device.type == "cpu"
+        input.device.type == "cpu"
         and torch.is_autocast_enabled("cpu")
         and torch.is_grad_enabled()
         and weight.shape[2] > 1
-        and inputs.shape[2] == _PLANES
+        and input.shape[2] == _PLANES
     )
 
 

@@ -53,9 +53,8 @@ def draw_predictions(rows: Sequence[Mapping[str, Any]], out: Path, classes: Mapp
         for axis in line:
             axis.set_axis_off()
         for axis, (title, plane, marks, aspect) in zip(line, panels, strict=False):
-            show_plane(
-                axis, plane, marks, _limits(plane, marks if n_classes > 1 else None), n_classes=n_classes, aspect=aspect
-            )
+            limits = _limits(plane, marks if n_classes > 1 else None)
+            show_plane(axis, plane, marks, limits, n_classes=n_classes, aspect=aspect)
             axis.set_title(title or image.name, color="white", fontsize=8)
     shown = zip(classes.values(), _COLOURS, strict=False)
     for place, (name, colour) in enumerate(shown):
